@@ -1,0 +1,41 @@
+# make report: set everything up, run the pipeline, print the claims table.   make test: set up, run the suite.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+READY := $(VENV)/.ready
+
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: report test test-fast bench setup lint clean
+
+report: setup
+	$(BIN)/snakemake --cores $(CORES) --quiet rules progress
+	@$(BIN)/python -m stages.report.show
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+bench: setup
+	$(BIN)/python -m workflow.bench
+
+setup: $(READY)
+	@$(BIN)/python -m workflow.engine.data
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) workflow/check_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/python -m pip check
+	$(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'reprise.pth').write_text(str(pathlib.Path.cwd()) + '\n')"
+	@touch $@
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/python -m workflow.imports
+
+clean:
+	rm -rf runs reports/.tmp .snakemake

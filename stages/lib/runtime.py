@@ -1,0 +1,95 @@
+"""What must hold in a process before it computes: instruction set, threads, device, generators.
+
+Import this module before torch (stage.py does). Bytes differ between instruction sets and between
+thread counts, so both are fixed: AVX2 is the set that every x86 server of the last ten years has.
+A user may still choose another by setting the variables below before the start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import random
+import sys
+from typing import TYPE_CHECKING
+
+from stages.lib.errors import StageError
+
+if TYPE_CHECKING:
+    import torch
+
+INSTRUCTION_SET = {
+    "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # convolutions
+    "MKL_CBWR": "AVX2",  # matrix products
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # the fixed workspace that deterministic cuBLAS asks for
+}
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def pin_instruction_set() -> None:
+    """Set the variables of INSTRUCTION_SET where the user has not; a no-op once torch is loaded."""
+    if "torch" in sys.modules:
+        return
+    for name, value in INSTRUCTION_SET.items():
+        if platform.machine() in ("x86_64", "AMD64") or name.startswith("CUBLAS"):
+            os.environ.setdefault(name, value)
+
+
+def prepare(threads: int, device: str, seed: int) -> torch.device:
+    """Fix threads, deterministic algorithms and every generator; return the device to compute on.
+
+    Raises StageError if the thread count or the device is impossible here.
+    """
+    import torch
+
+    if threads < 1:
+        raise StageError(f"threads={threads}: expected 1 or more")
+    chosen = choose_device(device)
+    torch.set_num_threads(threads)
+    # The same switch as use_deterministic_algorithms(True), which also imports the compiler (1.8 s).
+    torch.set_deterministic_debug_mode("error")
+    # Filling every fresh tensor with NaN is for hunting bugs; it costs time and changes no result.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    seed_everything(seed)
+    return chosen
+
+
+def choose_device(device: str) -> torch.device:
+    """`auto` is CUDA where there is one. Raises StageError for unknown or absent devices."""
+    import torch
+
+    if device not in DEVICES:
+        raise StageError(f"device={device}: expected one of {', '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StageError("device=cuda: torch sees no CUDA device here; use device=auto or device=cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's (all devices) generators from one number >= 0."""
+    import numpy
+    import torch
+
+    if seed < 0:
+        raise StageError(f"seed={seed}: expected 0 or more")
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def derive_seed(seed: int, *names: object) -> int:
+    """A seed for one purpose, e.g. derive_seed(seed, "aux", 2): streams that do not overlap.
+
+    The first 8 bytes of SHA-256 over the names, so it is the same on every machine; 0 <= result < 2**63.
+    """
+    text = "/".join(str(part) for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+pin_instruction_set()

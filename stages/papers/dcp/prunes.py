@@ -1,0 +1,176 @@
+"""Pruning a whole net: layers in forward order, each judged by the loss at the next pivot (Algorithm 1, selection).
+
+The cached features of a layer come from the net as pruned so far, its target output from the unpruned net.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stages.lib.models import Site
+from stages.papers.dcp import criteria
+from stages.papers.dcp.arms import Arm
+from stages.papers.dcp.heads import Supervised
+from stages.papers.dcp.kernels import KernelGroups, live_channels
+from stages.papers.dcp.problem import LayerProblem, Objective, Solver
+from stages.papers.dcp.selection import ChannelGroups, Choice, Groups, Limits, Score, kept_channels, select
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One arm's settings. `steps` bounds the greedy steps of a layer: the top ceil(groups / steps) join at a time."""
+
+    arm: Arm
+    ratio: float
+    steps: int
+    epsilon: float
+    objective: Objective
+    solver: Solver
+    score: Score
+    seed: int
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """What became of one layer: channels before, indices kept, share of kernels kept, L(V_t)."""
+
+    site: str
+    channels: int
+    kept: Tensor
+    kernels: int
+    losses: list[float]
+
+
+def prune_stage(
+    pruned: Supervised, whole: Supervised, images: Tensor, labels: Tensor, p: int, recipe: Recipe
+) -> list[LayerResult]:
+    """Selects in every prunable layer of stage p, that is between pivots p-1 and p; `pruned` is changed in place.
+
+    images (N, C, H, W) and labels (N,) are the selection set.
+    """
+    first, end = ([0, *pruned.ends])[p], pruned.ends[p]
+    here, there = _features(pruned.net, images, first), _features(whole.net, images, first)
+    results = []
+    for block in range(first, end):
+        for site in [s for s in pruned.net.sites() if s.block == block]:
+            targets = _output_of(whole.net, site, there)
+            results.append(_prune_site(pruned, site, here, targets, labels, p, recipe))
+        here, there = _advance(pruned.net, here, block), _advance(whole.net, there, block)
+    return results
+
+
+def _prune_site(
+    pruned: Supervised, site: Site, features: Tensor, targets: Tensor, labels: Tensor, p: int, recipe: Recipe
+) -> LayerResult:
+    """Selection in one layer; everything but that layer's weight (and bias) stays as it is."""
+    layer = pruned.net.get_submodule(site.consumer)
+    groups, limits = _groups_and_limits(layer, recipe)
+    with only_trainable(pruned, layer):
+        run = run_to_pivot(pruned, site, p, recipe.objective.classify > 0)
+        problem = LayerProblem(layer, run, features, targets, labels, recipe.objective)
+        if recipe.arm.order == "greedy":
+            choice = select(problem, groups, limits, recipe.solver)
+        else:
+            choice = _ordered(pruned.net, site, problem, groups, limits, recipe)
+    return _result(site, layer, choice, recipe)
+
+
+def _ordered(
+    net: nn.Module, site: Site, problem: LayerProblem, groups: Groups, limits: Limits, recipe: Recipe
+) -> Choice:
+    """A criterion's order, with DCP's re-fit or without."""
+    if recipe.arm.order == "l1":
+        order = criteria.l1_order(net.get_submodule(site.producer).weight)
+    else:
+        seed = recipe.seed * 1000 + [s.name for s in net.sites()].index(site.name)
+        order = criteria.random_order(problem.layer.in_channels, torch.Generator().manual_seed(seed))
+    if recipe.arm.refit:
+        return select(problem, groups, limits, recipe.solver, order)
+    chosen = torch.zeros(len(order), dtype=torch.bool, device=problem.start.device)
+    chosen[order[: limits.keep]] = True
+    problem.set_weight(problem.start * groups.expand(chosen, problem.start))
+    return Choice(order[: limits.keep].tolist(), chosen, [])
+
+
+def _groups_and_limits(layer: nn.Conv2d, recipe: Recipe) -> tuple[Groups, Limits]:
+    """What a group is in this layer and how many stay."""
+    channels = kept_channels(layer.in_channels, recipe.ratio)
+    if recipe.arm.kernels:  # as many kernels as the kept channels would have
+        groups, keep = KernelGroups(), layer.out_channels * channels
+    else:
+        groups, keep = ChannelGroups(recipe.score), channels
+    epsilon = None
+    if recipe.arm.adaptive:
+        keep, epsilon = groups.count(layer.weight), recipe.epsilon
+    return groups, Limits(keep, math.ceil(keep / recipe.steps), epsilon)
+
+
+def _result(site: Site, layer: nn.Conv2d, choice: Choice, recipe: Recipe) -> LayerResult:
+    if recipe.arm.kernels:
+        kept, kernels = live_channels(layer.weight), len(choice.order)
+    else:
+        kept = torch.nonzero(choice.chosen).flatten()
+        kernels = len(kept) * layer.out_channels
+    return LayerResult(site.name, layer.in_channels, kept.cpu(), kernels, choice.losses)
+
+
+def run_to_pivot(pruned: Supervised, site: Site, p: int, classify: bool):
+    """The map from a block's input to (layer's output O, logits at pivot p); without `classify` it ends at the block."""
+    layer, end = pruned.net.get_submodule(site.consumer), pruned.ends[p]
+
+    def run(features: Tensor) -> tuple[Tensor, Tensor | None]:
+        with captured(layer) as outputs:
+            features = pruned.net.segment(features, site.block, end if classify else site.block + 1)
+        return outputs[0], pruned.classify(features, p) if classify else None
+
+    return run
+
+
+@contextmanager
+def captured(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects the outputs of `layer` while the context lasts."""
+    outputs: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def only_trainable(model: nn.Module, layer: nn.Module) -> Iterator[None]:
+    """Eval mode (BN statistics stay) and gradients for one layer alone; what was set before comes back at the end."""
+    before = [(p, p.requires_grad) for p in model.parameters()]
+    training = model.training
+    model.eval().requires_grad_(False)
+    layer.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for param, flag in before:
+            param.requires_grad_(flag)
+        model.train(training)
+
+
+@torch.no_grad()
+def _features(net: nn.Module, images: Tensor, blocks: int) -> Tensor:
+    """Features behind the first `blocks` blocks, eval mode."""
+    net.eval()
+    return net.segment(net.stem(images), 0, blocks)
+
+
+@torch.no_grad()
+def _advance(net: nn.Module, features: Tensor, block: int) -> Tensor:
+    return net.segment(features, block, block + 1)
+
+
+@torch.no_grad()
+def _output_of(net: nn.Module, site: Site, features: Tensor) -> Tensor:
+    """Output O^b of a site's consumer layer."""
+    with captured(net.get_submodule(site.consumer)) as outputs:
+        _advance(net, features, site.block)
+    return outputs[0]

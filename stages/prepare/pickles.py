@@ -1,0 +1,120 @@
+"""CIFAR's batch files: pickles of Python 2, written without a pickler and read without running anything.
+
+A pickle is a program. The reader knows three names (an array's making, its class, its element type), all
+replaced by functions that accept only what an image batch needs; every other name is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from stages.lib.errors import StageError, one_line
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def _reconstruct(kind: Any, shape: Any, code: Any) -> numpy.ndarray:
+    """numpy's maker of an empty array, which the pickle then fills; anything but an empty one is refused."""
+    if kind is not numpy.ndarray or shape != (0,):
+        raise pickle.UnpicklingError("an array is made in an unknown way")
+    return numpy.ndarray((0,), numpy.uint8)
+
+
+def _dtype(name: Any, *_: Any) -> numpy.dtype:
+    if name not in ("u1", b"u1", "uint8", b"uint8"):
+        raise pickle.UnpicklingError(f"array of type {name!r}, expected uint8")
+    return numpy.dtype(numpy.uint8)
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    """How Python 3 writes byte strings into a protocol 2 pickle."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("text in an unknown encoding")
+    return text.encode("latin1")
+
+
+ALLOWED: dict[tuple[str, str], Callable[..., Any] | type] = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): numpy.ndarray,
+    ("numpy", "dtype"): _dtype,
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _Restricted(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which an image batch has no use for")
+        return ALLOWED[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("it refers to an object outside the file")
+
+
+def loads(content: bytes, path: object) -> dict[str, Any]:
+    """The dictionary of a batch file, keys as str. Raises StageError for anything but a plain, whole one."""
+    try:
+        found = _Restricted(io.BytesIO(content), encoding="bytes").load()
+    except MemoryError as error:
+        raise StageError(f"{path}: refused: it claims more data than it holds") from error
+    except Exception as error:  # a damaged pickle can raise nearly anything; none of it has run foreign code
+        raise StageError(f"{path}: not a CIFAR batch or cut short ({one_line(error)}); fetch the file again") from error
+    if not isinstance(found, dict):
+        raise StageError(f"{path}: holds a {type(found).__name__}; expected the dictionary of a CIFAR batch")
+    return {_text(key): value for key, value in found.items()}
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin1") if isinstance(value, bytes) else str(value)
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def dump_batch(label: str, labels: Sequence[int], data: numpy.ndarray, filenames: Sequence[str]) -> bytes:
+    """A batch in the publisher's layout. data: uint8 [N, 3072], red plane, green plane, blue plane.
+
+    Opcodes are written out here because Python's own pickler changes its choices between versions.
+    """
+    parts = [_string("batch_label"), _string(label), _string("labels"), _list([_integer(int(i)) for i in labels])]
+    parts += [_string("data"), _array(data), _string("filenames"), _list([_string(name) for name in filenames])]
+    return b"\x80\x02}(" + b"".join(parts) + b"u."
+
+
+def dump_meta(names: Sequence[str], cases: int) -> bytes:
+    """`batches.meta` in the publisher's layout."""
+    parts = [_string("num_cases_per_batch"), _integer(cases), _string("label_names")]
+    parts += [_list([_string(name) for name in names]), _string("num_vis"), _integer(3072)]
+    return b"\x80\x02}(" + b"".join(parts) + b"u."
+
+
+def _string(text: str | bytes) -> bytes:
+    raw = text.encode("latin1") if isinstance(text, str) else text
+    return b"U" + bytes([len(raw)]) + raw if len(raw) < 256 else b"T" + struct.pack("<i", len(raw)) + raw
+
+
+def _integer(value: int) -> bytes:
+    if value < 256:
+        return b"K" + bytes([value])
+    return b"M" + struct.pack("<H", value) if value < 65536 else b"J" + struct.pack("<i", value)
+
+
+def _list(items: Sequence[bytes]) -> bytes:
+    return b"](" + b"".join(items) + b"e"
+
+
+def _array(data: numpy.ndarray) -> bytes:
+    """A uint8 matrix as numpy 1 pickled it: an empty array, then its state (version, shape, type, order, bytes)."""
+    make = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + _integer(0) + b"\x85" + _string("b") + b"\x87R"
+    kind = b"cnumpy\ndtype\n" + _string("u1") + _integer(0) + _integer(1) + b"\x87R"
+    minus_one = b"J\xff\xff\xff\xff"
+    kind += b"(" + _integer(3) + _string("|") + b"NNN" + minus_one * 2 + _integer(0) + b"tb"
+    shape = _integer(data.shape[0]) + _integer(data.shape[1]) + b"\x86"
+    return make + b"(" + _integer(1) + shape + kind + b"\x89" + _string(data.tobytes()) + b"tb"

@@ -1,0 +1,200 @@
+"""The embedded samples: real images that ship inside two dependencies, written in the publishers' layouts.
+
+- cifar10: 32x32 patches of ten photographs of scikit-image and scikit-learn; the class is the photograph.
+  Train, validation (data_batch_5) and test patches come from disjoint cells of each photograph.
+- digits: the 1,797 digits of scikit-learn, which are the UCI set's optdigits.tes.
+
+    python -m stages.prepare.samples [--root data/sample]
+
+Integer arithmetic throughout, so that every machine writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gzip
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy
+
+from stages.lib import artifacts
+from stages.lib.errors import StageError, report
+from stages.lib.runtime import derive_seed
+from stages.prepare import pickles
+
+SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png",
+           "motorcycle_left.png", "retina.jpg", "rocket.jpg")  # fmt: skip
+SKLEARN = ("china.jpg", "flower.jpg")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How patches are drawn. Changing a number changes every hash of the sample, and so every result on it."""
+
+    seed: int = 2018
+    train: int = 8000  # in data_batch_1 to 4
+    val: int = 1000  # data_batch_5
+    test: int = 3000
+    patch: int = 32
+    cell: int = 40
+    margin: int = 2  # between a patch and the edge of its cell
+    centre: int = 117504  # 0.45 of white, in 1/1024 of a grey level
+    gain: int = 205  # s.d. of a channel's gain, in 1/1024: 0.2
+    offset: int = 13056  # s.d. of a channel's offset, in 1/1024 of a grey level: 0.2 * 0.25 of white
+    flat: int = 2601  # patches with a variance below this (s.d. 0.02 of white, in 1/100) are drawn again
+
+
+def photographs() -> dict[str, numpy.ndarray]:
+    """The ten photographs by name, uint8 [H, W, 3]; retina, much the largest, is halved."""
+    from PIL import Image
+
+    found = {}
+    for package, names in (("skimage/data", SKIMAGE), ("sklearn/datasets/images", SKLEARN)):
+        for name in names:
+            path = _installed(package) / name
+            try:
+                image = numpy.asarray(Image.open(path).convert("RGB"))
+            except OSError as error:
+                raise StageError(f"{path}: cannot be read; install the pinned scikit-image and scikit-learn") from error
+            found[Path(name).stem] = _halve(image) if name == "retina.jpg" else image
+    return found
+
+
+def _installed(package: str) -> Path:
+    """Folder of an installed package, found without importing it."""
+    name, _, rest = package.partition("/")
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise StageError(f"{name}: not installed; install the pinned environment, its images are the sample")
+    return Path(spec.origin).parent / rest
+
+
+def _halve(image: numpy.ndarray) -> numpy.ndarray:
+    """Rounded means of 2x2 pixels of uint8 [H, W, 3]."""
+    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+    blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3).astype(numpy.int64)
+    return ((blocks.sum((1, 3)) + 2) // 4).astype(numpy.uint8)
+
+
+def cells(image: numpy.ndarray, split: str, recipe: Recipe) -> numpy.ndarray:
+    """Grid cells (row, column) [K, 2] of a photograph that belong to a split.
+
+    Every third diagonal is test; of the rest, every fifth diagonal the other way is validation.
+    """
+    rows, columns = image.shape[0] // recipe.cell, image.shape[1] // recipe.cell
+    grid = numpy.stack(numpy.meshgrid(numpy.arange(rows), numpy.arange(columns), indexing="ij"), -1).reshape(-1, 2)
+    test = grid.sum(1) % 3 == 0
+    val = ~test & ((grid[:, 0] - grid[:, 1]) % 5 == 0)
+    return grid[{"train": ~test & ~val, "val": val, "test": test}[split]]
+
+
+def patches(image: numpy.ndarray, split: str, count: int, seed: int, recipe: Recipe) -> numpy.ndarray:
+    """`count` jittered patches uint8 [count, 3, 32, 32] of one photograph."""
+    random = numpy.random.RandomState(seed % 2**32)
+    places = cells(image, split, recipe)
+    kept: list[numpy.ndarray] = []
+    while sum(map(len, kept)) < count:
+        crops = _crops(image, places, count, random, recipe)
+        kept.append(_jitter(crops[~_flat(crops, recipe)], random, recipe))
+        if not len(kept[-1]):
+            raise StageError(f"a photograph has no patch with contrast in its {split} cells; use the pinned packages")
+    return numpy.concatenate(kept)[:count]
+
+
+def _crops(
+    image: numpy.ndarray, places: numpy.ndarray, count: int, random: numpy.random.RandomState, recipe: Recipe
+) -> numpy.ndarray:
+    """Random crops int64 [count, 3, 32, 32], half of them mirrored."""
+    room = recipe.cell - recipe.patch - 2 * recipe.margin + 1
+    corner = places[random.randint(0, len(places), count)] * recipe.cell + recipe.margin
+    corner = corner + random.randint(0, room, (count, 2))
+    span = numpy.arange(recipe.patch)
+    columns = numpy.where(random.randint(0, 2, (count, 1)) == 1, span[::-1], span)
+    rows = corner[:, :1] + span
+    columns = corner[:, 1:] + columns
+    return image[rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2).astype(numpy.int64)
+
+
+def _flat(crops: numpy.ndarray, recipe: Recipe) -> numpy.ndarray:
+    """Which crops have hardly any contrast, bool [N]: variance from integer sums."""
+    flat = crops.reshape(len(crops), -1)
+    size = flat.shape[1]
+    return 100 * (size * (flat * flat).sum(1) - flat.sum(1) ** 2) < recipe.flat * size * size
+
+
+def _jitter(crops: numpy.ndarray, random: numpy.random.RandomState, recipe: Recipe) -> numpy.ndarray:
+    """Change gain and offset of each channel about the centre: uint8 like int64 crops [N, 3, 32, 32]."""
+    gain, offset = ((_bell(random, (len(crops), 3, 1, 1)) * scale) >> 16 for scale in (recipe.gain, recipe.offset))
+    values = ((crops * 1024 - recipe.centre) * (1024 + gain) >> 10) + recipe.centre + offset
+    return numpy.clip((values + 512) >> 10, 0, 255).astype(numpy.uint8)
+
+
+def _bell(random: numpy.random.RandomState, shape: tuple[int, ...]) -> numpy.ndarray:
+    """Nearly normal integers of s.d. 65536: twelve uniforms summed, which needs no logarithm."""
+    return random.randint(0, 65536, (*shape, 12)).sum(-1) - 6 * 65536
+
+
+def make_cifar10(folder: Path, recipe: Recipe = Recipe()) -> list[Path]:  # noqa: B008  frozen
+    """Write data_batch_1..5, test_batch and batches.meta; return their paths."""
+    images = photographs()
+    names = sorted(images)
+    groups = {"train": recipe.train, "val": recipe.val, "test": recipe.test}
+    written = []
+    for split, total in groups.items():
+        count = total // len(names)
+        x = numpy.concatenate(
+            [patches(images[name], split, count, derive_seed(recipe.seed, split, name), recipe) for name in names]
+        )
+        y = numpy.repeat(numpy.arange(len(names)), count)
+        files = [f"{names[label]}_{split}_{number % count:05d}.png" for number, label in enumerate(y)]
+        order = numpy.random.RandomState(derive_seed(recipe.seed, split) % 2**32).permutation(len(y))
+        written += _write_batches(folder, split, x[order].reshape(len(y), -1), y[order], [files[i] for i in order])
+    meta = folder / "batches.meta"
+    artifacts.write_bytes(meta, pickles.dump_meta(names, recipe.train // 4))
+    return [*written, meta]
+
+
+def _write_batches(folder: Path, split: str, data: numpy.ndarray, y: numpy.ndarray, files: list[str]) -> list[Path]:
+    numbers = {"train": [1, 2, 3, 4], "val": [5], "test": []}[split]
+    written = []
+    for part, index in enumerate(numpy.array_split(numpy.arange(len(y)), max(1, len(numbers)))):
+        name, label = ("test_batch", "testing batch 1 of 1")
+        if numbers:
+            name, label = f"data_batch_{numbers[part]}", f"training batch {numbers[part]} of 5"
+        content = pickles.dump_batch(label, y[index].tolist(), data[index], [files[i] for i in index])
+        artifacts.write_bytes(folder / name, content)
+        written.append(folder / name)
+    return written
+
+
+def make_digits(folder: Path) -> list[Path]:
+    """Write scikit-learn's digits as the UCI test file `optdigits.tes`: 64 counts 0-16 and the label a line."""
+    source = _installed("sklearn/datasets/data") / "digits.csv.gz"
+    try:
+        lines = gzip.decompress(source.read_bytes()).decode("ascii").split()
+    except (OSError, EOFError, ValueError) as error:
+        raise StageError(f"{source}: cannot be read; install the pinned scikit-learn") from error
+    rows = [[int(float(value)) for value in line.split(",")] for line in lines]
+    path = folder / "optdigits.tes"
+    artifacts.write_bytes(path, "".join(",".join(map(str, row)) + "\n" for row in rows).encode("ascii"))
+    return [path]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write both samples below --root and print their hashes."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--root", type=Path, default=Path("data/sample"), help="folder to write to")
+    root = parser.parse_args(arguments).root
+    try:
+        for path in make_cifar10(root / "cifar10" / "cifar-10-batches-py") + make_digits(root / "digits"):
+            print(f"{artifacts.sha256(path)}  {path.as_posix()}")
+    except (StageError, OSError) as error:
+        return report(error)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

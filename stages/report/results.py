@@ -1,0 +1,114 @@
+"""What the report stands on: the summaries of every paper and scale, the audit, the costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas
+
+from stages.lib import artifacts
+from stages.lib.errors import StageError
+from stages.report import arms, audit, claims
+from stages.report.claims import SCALES
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One paper at one scale: the content of paper.json and its tables."""
+
+    about: dict
+    claims: pandas.DataFrame
+    arms: pandas.DataFrame
+    layers: pandas.DataFrame
+
+    @property
+    def slug(self) -> str:
+        """The paper's slug."""
+        return self.about["slug"]
+
+    @property
+    def scale(self) -> str:
+        """The scale of these results."""
+        return self.about["scale"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that is reported; `claims` is the merged table with core_seconds filled in."""
+
+    summaries: list[Summary]
+    claims: pandas.DataFrame
+    audit: pandas.DataFrame
+    inputs: list[Path]
+
+    def of(self, slug: str) -> list[Summary]:
+        """The summaries of one paper, by scale."""
+        return [summary for summary in self.summaries if summary.slug == slug]
+
+    @property
+    def slugs(self) -> list[str]:
+        """The papers' slugs in the order of the report."""
+        return list(dict.fromkeys(summary.slug for summary in self.summaries))
+
+
+def expected(params: Path, scales: Sequence[str]) -> list[tuple[str, str]]:
+    """(paper, scale) of everything that has to be reported: every folder of params with a claim.yaml, at each scale that it has."""
+    unknown = [scale for scale in scales if scale not in SCALES]
+    if unknown or not scales:
+        raise StageError(f"scales={list(scales)}: expected one or more of {', '.join(SCALES)}")
+    papers = sorted(path.parent.name for path in params.glob("*/claim.yaml"))
+    return [(paper, scale) for paper in papers for scale in SCALES if scale in scales and (params / paper / f"{scale}.yaml").is_file()]
+
+
+def load(grid: Sequence[tuple[str, str]], runs: Path, costs: Path) -> Results:
+    """All results of these (paper, scale) pairs. Raises StageError naming what is missing or altered."""
+    if not grid:
+        raise StageError("params: no paper has a claim.yaml and one of the scales; nothing to report")
+    summaries = [_summary(runs / "results" / paper / scale) for paper, scale in grid]
+    papers = list(dict.fromkeys(paper for paper, _ in grid))
+    merged = claims.merge([summary.claims for summary in summaries])
+    cost = _costs(costs)
+    seconds = [cost.get((paper, scale)) for paper, scale in zip(merged["paper"], merged["scale"], strict=True)]
+    merged["core_seconds"] = pandas.Series(seconds, dtype="float64")
+    inputs = [runs / "results" / paper / scale / "manifest.json" for paper, scale in grid] + [runs / "audit" / f"{paper}.csv" for paper in papers]
+    return Results(summaries, merged, audit.load(runs / "audit", papers), inputs + ([costs] if costs.is_file() else []))
+
+
+def _summary(folder: Path) -> Summary:
+    """One paper at one scale, its files equal to their manifest."""
+    if not (folder / "manifest.json").is_file():
+        raise StageError(f"{folder / 'manifest.json'}: missing; run stages/report/summarise.py paper={folder.parent.name} scale={folder.name} first")
+    artifacts.verify_manifest(folder / "manifest.json")
+    return Summary(
+        artifacts.read_json(folder / "paper.json"),
+        _table(folder / "claims.csv", claims.COLUMNS + claims.EXTRA),
+        _table(folder / "arms.csv", arms.COLUMNS),
+        _table(folder / "layers.csv", arms.LAYER_COLUMNS),
+    )
+
+
+_TEXTS = ["paper", "kind", "title", "claim", "metric", "better", "method_arm", "baseline_arm", "verdict", "scale", "source", "id", "dataset"]
+_TEXTS += ["test", "published_unit", "read_from", "flag", "arm", "role", "layer"]
+
+
+def _table(path: Path, columns: list[str]) -> pandas.DataFrame:
+    """A table with exactly these columns; numbers come back to the last digit, empty texts stay texts."""
+    types = {name: str for name in _TEXTS if name in columns}
+    table = pandas.read_csv(path, float_precision="round_trip", dtype=types, keep_default_na=True)
+    if list(table.columns) != columns:
+        raise StageError(f"{path}: expected the columns {', '.join(columns)}; run its stage again")
+    return table.assign(**{name: table[name].fillna("") for name in types})
+
+
+def _costs(path: Path) -> dict[tuple[str, str], float]:
+    """core_seconds by (paper, scale); empty where nothing was measured."""
+    if not path.is_file():
+        return {}
+    table = pandas.read_csv(path, dtype={"paper": str, "scale": str}, float_precision="round_trip")
+    if not {"paper", "scale", "core_seconds"} <= set(table.columns) or not pandas.api.types.is_numeric_dtype(table["core_seconds"]):
+        raise StageError(f"{path}: expected the columns paper, scale, core_seconds (a number); make it again with the benchmark run")
+    if table.duplicated(["paper", "scale"]).any():
+        raise StageError(f"{path}: a paper and scale stand in two rows; make it again with the benchmark run")
+    return {(row.paper, row.scale): float(row.core_seconds) for row in table.itertuples()}

@@ -1,0 +1,60 @@
+"""Stage: one paper's metrics at one scale become its tables of claims, arms and layers.
+
+    python stages/report/summarise.py paper=dcp scale=small
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.lib.stage import MISSING, StageError, field, stage
+
+
+@dataclass
+class Config:
+    """Settings of the stage."""
+
+    paper: str = field(help="the paper's slug: its folder in params/ and runs/")
+    scale: str = field(help="smoke, small, medium or paper")
+    seeds: list[int] = field(default=MISSING, help="matrix seeds whose files must be there")
+    source: str = field(default=MISSING, help="sample or publisher: named in the tables")
+    eval_split: str = field(default=MISSING, help="the split that the metrics were measured on: named in the report")
+    repeats: int = field(help="repetitions that one matrix seed stands for")
+    claim: dict[str, Any] = field(help="the paper's claims, arms and published figures")
+
+
+@stage(Config, files={"claim": "{paper}/claim", "repeats": "{paper}/{scale}:repeats"})
+def main(cfg: Config) -> None:
+    """Summarise a paper at one scale. Reads exactly the metrics files that claim.yaml's arms and data sets, the seeds and the scale's repeats
+    list (a missing one is an error, others are ignored); writes claims.csv, arms.csv, layers.csv and paper.json to
+    runs/results/<paper>/<scale>/."""
+    from stages.lib import artifacts
+    from stages.report import arms, claims, grid, schema
+
+    paper = schema.parse(cfg.claim, f"params/{cfg.paper}/claim.yaml")
+    if cfg.repeats < 1 or not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds):
+        raise StageError(f"seeds={cfg.seeds} repeats={cfg.repeats}: expected different seeds and at least one repeat")
+    files = grid.listed(paper, cfg.scale, Path("runs", cfg.paper, "metrics", cfg.scale), cfg.seeds, cfg.repeats)
+    rows, layers = grid.read(files)
+    about = {dataset: describe(dataset, paper, cfg.source) for dataset in grid.datasets(paper, cfg.scale)}
+    sources = {dataset: item["source"] for dataset, item in about.items()}
+
+    folder = Path("runs/results", cfg.paper, cfg.scale)
+    artifacts.write_csv(folder / "claims.csv", claims.claims_table(rows, paper, cfg.paper, cfg.scale, sources, cfg.source))
+    artifacts.write_csv(folder / "arms.csv", arms.arms_table(rows, paper, cfg.paper, cfg.scale, sources))
+    artifacts.write_csv(folder / "layers.csv", arms.layers_table(layers, cfg.paper, cfg.scale))
+    artifacts.write_json(folder / "paper.json", {**asdict(paper), "slug": cfg.paper, "scale": cfg.scale, "eval_split": cfg.eval_split, "datasets": about})
+    outputs = [folder / name for name in ("claims.csv", "arms.csv", "layers.csv", "paper.json")]
+    artifacts.write_manifest(folder / "manifest.json", outputs=outputs, inputs=[file.path for file in files], config=cfg)
+    print(f"{cfg.paper} {cfg.scale}: {len(files)} metrics files, {len(paper.claims)} claims -> {folder}")
+
+
+def describe(dataset: str, paper: Any, source: str) -> dict[str, str]:
+    """Title and source of a data set; one that a program makes is embedded, whatever the source, and is named as generated."""
+    return {"title": paper.dataset_titles.get(dataset, dataset), "source": "sample (generated)" if dataset in paper.generated else source}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Stages as the dvc.yaml files declare them at this moment, parsed again only when their bytes changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dvc.dvcfile import ProjectFile
+    from dvc.repo import Repo
+    from dvc.stage import PipelineStage
+
+
+class Declarations:
+    """Loads stages without their lock-file entries: a job needs none, and parsing them is what costs."""
+
+    def __init__(self, repo: Repo) -> None:
+        self.repo = repo
+        self._parsed: dict[str, tuple[ProjectFile, dict[Path, bytes]]] = {}
+
+    def stage(self, file: str, name: str) -> PipelineStage:
+        """Load one stage of `file` (a dvc.yaml, relative to the root).
+
+        Raises:
+            DvcException: the file or the stage is not there or cannot be parsed.
+        """
+        dvcfile, sources = self._parsed.get(file, (None, {}))
+        if dvcfile is None or any(_bytes(path) != content for path, content in sources.items()):
+            dvcfile = self._parse(file)
+        return dvcfile.stages[name]
+
+    def _parse(self, file: str) -> ProjectFile:
+        from dvc.dvcfile import load_file
+
+        root = Path(self.repo.root_dir)
+        dvcfile = load_file(self.repo, str(root / file))
+        dvcfile.__dict__["lockfile_contents"] = {}
+        dvcfile.stages  # noqa: B018  (parses; the files read for `vars:` are known afterwards)
+        read = [root / file, *(root / Path(file).parent / path for path in dvcfile.resolver.context.imports)]
+        self._parsed[file] = (dvcfile, {path: _bytes(path) for path in read})
+        return dvcfile
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""

@@ -1,0 +1,219 @@
+"""What the Snakefile asks for: the plan, one rule per declared stage, and the warm start of a real run."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workflow.engine.data import ensure_data
+from workflow.engine.graph import Task
+from workflow.engine.job import PLAN_VARIABLE, load_plan
+from workflow.engine.plan import Decision, Plan, make_plan
+from workflow.engine.pipelinelock import hold_pipeline
+from workflow.engine.repository import open_repo, repository_lock
+
+STATE = Path(".snakemake/engine")
+MARKER = STATE / "stale"
+CLIENT = Path(__file__).with_name("client.py")
+
+
+class Rule:
+    """The members of one declared stage; its matrix keys are Snakemake's wildcards."""
+
+    def __init__(self, pipeline: Pipeline, name: str, members: list[Decision]) -> None:
+        self.pipeline = pipeline
+        self.name = name
+        self.members = members
+        first = members[0].task
+        self.patterns = first.patterns
+        self.meta = first.meta
+        self._by_keys = {tuple(sorted(d.task.keys.items())): d for d in members}
+
+    def member(self, wildcards: Any) -> Decision:
+        """The resolved stage for Snakemake's wildcards.
+
+        Raises:
+            KeyError: no such combination is declared.
+        """
+        return self._by_keys[tuple(sorted(dict(wildcards).items()))]
+
+    @property
+    def outputs(self) -> list[tuple[str, bool]]:
+        """Output patterns, and whether each is a directory (a path without suffix)."""
+        return [(pattern, not Path(pattern).suffix) for pattern in self.patterns]
+
+    @property
+    def constraints(self) -> dict[str, str]:
+        """Wildcard constraints that admit the declared values only."""
+        keys: dict[str, set[str]] = {}
+        for decision in self.members:
+            for key, value in decision.task.keys.items():
+                keys.setdefault(key, set()).add(re.escape(value))
+        return {key: "|".join(sorted(values)) for key, values in keys.items()}
+
+    def log(self, folder: str, suffix: str) -> str:
+        """A file pattern for the rule's log or benchmark: one file per combination of keys."""
+        keys = sorted(self.members[0].task.keys)
+        return "/".join([folder, self.name, *(f"{{{key}}}" for key in keys)]) + suffix
+
+    def inputs(self, ancient: Callable[[str], Any]) -> Callable[[Any], list[Any]]:
+        """Snakemake's input function: dependencies, plus the marker where the stage is stale."""
+
+        def function(wildcards: Any) -> list[Any]:
+            decision = self.member(wildcards)
+            paths = self.pipeline.producers(decision.task)
+            files = [path if self.pipeline.remade(path) else ancient(path) for path in paths]
+            stale = decision.state != "ok" and self.pipeline.marking
+            return files + ([str(MARKER)] if stale else [])
+
+        return function
+
+    def address(self, wildcards: Any) -> str:
+        """The stage's address, Snakemake's only parameter of the rule."""
+        return self.member(wildcards).task.address
+
+    def resource(self, key: str, default: Any) -> Any:
+        """A value of the stage's `meta:`."""
+        return self.meta.get(key, default)
+
+
+class Pipeline:
+    """The plan of one Snakemake process.
+
+    Args:
+        main: this is the process the user started, not a cluster job that parses the Snakefile again.
+        executing: it is about to run jobs (not a dry run, `--unlock`, `--lint`, `--rulegraph` ...).
+        local: its jobs run on this machine.
+    """
+
+    def __init__(self, *, main: bool, executing: bool, local: bool) -> None:
+        self.marking = main
+        self.warm = main and executing and local and os.environ.get("REPRISE_WARM", "1") != "0"
+        if main and executing:
+            hold_pipeline(STATE)
+        self.plan = self._plan(executing) if main else self._saved_plan()
+        self._makers = {out: d for d in self.plan.decisions.values() for out in d.task.outs}
+        self.rules = self._group()
+        if main:
+            MARKER.mkdir(parents=True, exist_ok=True)
+            os.utime(MARKER)
+        self.command = f"{sys.executable} -m workflow.engine.job"
+        if main and executing:
+            self._publish()
+
+    def _plan(self, executing: bool) -> Plan:
+        repo = open_repo()
+        if executing:
+            ensure_data(repo)
+        with repository_lock(repo):
+            plan = make_plan(repo, restore=executing)
+        repo.close()
+        return plan
+
+    def _saved_plan(self) -> Plan:
+        """A cluster job's view: today's declarations with the states that the main process decided."""
+        repo = open_repo()
+        with repository_lock(repo):
+            plan = make_plan(repo)
+        repo.close()
+        path = os.environ.get(PLAN_VARIABLE)
+        records = load_plan(Path(path), repo.root_dir)[0] if path else {}
+        for address, decision in plan.decisions.items():
+            decision.state = records.get(address, {}).get("state", decision.state)
+        return plan
+
+    def _group(self) -> list[Rule]:
+        grouped: dict[str, list[Decision]] = {}
+        for decision in self.plan.decisions.values():
+            grouped.setdefault(decision.task.rule, []).append(decision)
+        return [Rule(self, name, members) for name, members in grouped.items()]
+
+    def _publish(self) -> None:
+        """Save the plan for the jobs and start the server, if there is something to run."""
+        stale = [d for d in self.plan.decisions.values() if d.state != "ok" and d.state != "restore"]
+        path = (STATE / "plan.json").absolute()
+        self.plan.save(path)
+        os.environ[PLAN_VARIABLE] = str(path)
+        os.environ["REPRISE_PYTHON"] = sys.executable
+        if self.warm and stale:
+            socket = start_server(path)
+            self.command = f"{sys.executable} -S -E {CLIENT} {socket}"
+
+    def remade(self, path: str) -> bool:
+        """Whether `path` is an output of a stage that is not up to date."""
+        maker = self._makers.get(path)
+        return maker is not None and maker.state == "run"
+
+    def producers(self, task: Task) -> list[str]:
+        """The task's inputs for Snakemake: a folder dependency stands for the outputs declared inside it."""
+        paths: list[str] = []
+        for dep in task.deps:
+            inside = [out for out in self._makers if out.startswith(dep + "/")]
+            paths += inside if inside and dep not in self._makers else [dep]
+        return list(dict.fromkeys(paths))
+
+    def targets(self, *, file: str | None = None, suffix: str = "") -> list[str]:
+        """Outputs of the stages declared in one dvc.yaml, or of the rules whose name ends so; all by default."""
+        tasks = (task for task in self.plan.tasks() if file in (None, task.file) and task.rule.endswith(suffix))
+        return [out for task in tasks for out in task.outs]
+
+    def papers(self) -> dict[str, str]:
+        """Name and dvc.yaml of every paper: whatever lies under stages/papers."""
+        files = {task.file for task in self.plan.tasks()}
+        return {f.split("/")[2]: f for f in sorted(files) if f.startswith("stages/papers/")}
+
+
+def start_server(plan: Path) -> str:
+    """Start the warm-start server; returns its socket. It ends when this process does, however that ends."""
+    folder = tempfile.mkdtemp(prefix="reprise-")
+    socket = os.path.join(folder, "server")
+    read, write = os.pipe()
+    with open(STATE / "server.log", "a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workflow.engine.server", socket, str(plan), str(read)],
+            pass_fds=[read],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    os.close(read)
+
+    def stop() -> None:
+        os.close(write)
+        process.wait()
+        if os.path.isdir(folder):
+            os.rmdir(folder)
+
+    atexit.register(stop)
+    return socket
+
+
+# Snakemake's ways of being started that run no job.
+LOOKING = (
+    "dryrun touch unlock lint report list_target_rules list_rules print_compilation containerize generate_unit_tests "
+    "dag rulegraph filegraph d3dag cleanup_metadata conda_cleanup_envs conda_create_envs_only list_conda_envs "
+    "cleanup_shadow container_cleanup_images list_changes list_input_changes list_params_changes list_untracked "
+    "summary detailed_summary archive delete_all_output delete_temp_output"
+).split()
+
+
+def execution(frame: Any) -> str | None:
+    """Name of the executor if Snakemake was started to run jobs, else None (dry run, --unlock, --lint ...).
+
+    Snakemake parses the Snakefile before it tells the workflow what it was started for, so the answer is read
+    from the parsed command line of the calling `args_to_api`.
+    """
+    while frame is not None:
+        if frame.f_code.co_name == "args_to_api":
+            args = frame.f_locals["args"]
+            looking = any(getattr(args, name, None) not in (None, False) for name in LOOKING)
+            return None if looking else args.executor
+        frame = frame.f_back
+    return None

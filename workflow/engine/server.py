@@ -1,0 +1,226 @@
+"""Warm start: one process that has imported the heavy libraries forks every job of a run.
+
+Importing torch and DVC costs seconds, a fork milliseconds. The server keeps to one thread, runs no tensor
+operation before a fork (thread pools do not survive one) and imports none of the project's own modules, so a
+job always runs the code on disk. It ends when the pipe from the Snakemake process closes, however that ends.
+
+    python -m workflow.engine.server SOCKET PLAN PIPE_FD
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workflow.engine.child import run_child
+from workflow.engine.declarations import Declarations
+from workflow.engine.job import Job, JobError, load_plan
+from workflow.engine.repository import open_repo
+
+GRACE = 30.0  # seconds between SIGTERM and SIGKILL, enough for a stage to save its resumable state
+PRELOAD = ("numpy", "torch", "torch._dynamo", "hydra", "omegaconf", "pandas", "safetensors.torch", "tqdm")
+
+
+@dataclass
+class Running:
+    """A connected client and, once it is started, its child process."""
+
+    connection: socket.socket
+    buffer: bytes = b""
+    streams: list[int] = field(default_factory=list)
+    job: Job | None = None
+    pid: int = 0
+    deadline: float = 0.0
+
+
+class Server:
+    """A single-threaded loop over clients, children and the parent's pipe."""
+
+    def __init__(self, path: str, plan: Path, pipe: int) -> None:
+        self.declarations = Declarations(open_repo())
+        self.records, self.order = load_plan(plan, self.declarations.repo.root_dir)
+        self.selector = selectors.DefaultSelector()
+        self.clients: dict[int, Running] = {}
+        self.closing = False
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(path)
+        self.listener.listen(128)
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the clients, whose end reaches us
+        self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
+        self.selector.register(wake_read, selectors.EVENT_READ, lambda: os.read(wake_read, 4096))
+        self.selector.register(pipe, selectors.EVENT_READ, lambda: self._parent(pipe))
+
+    def serve(self) -> None:
+        """Run until the parent is gone and no child is left."""
+        while not self.closing or any(client.pid for client in self.clients.values()):
+            for key, _ in self.selector.select(timeout=1.0):
+                key.data()
+            self._reap()
+            self._kill_overdue()
+
+    def _parent(self, pipe: int) -> None:
+        if os.read(pipe, 1):
+            return
+        self.closing = True
+        self.selector.unregister(pipe)
+        for client in list(self.clients.values()):
+            self._stop(client)
+
+    def _accept(self) -> None:
+        connection, _ = self.listener.accept()
+        client = Running(connection)
+        self.clients[connection.fileno()] = client
+        self.selector.register(connection, selectors.EVENT_READ, lambda: self._read(client))
+
+    def _read(self, client: Running) -> None:
+        """Collect a request; a client that hangs up (killed, Ctrl-C) stops its child."""
+        size = array.array("i").itemsize * 3
+        data, ancillary, _, _ = client.connection.recvmsg(65536, socket.CMSG_SPACE(size))
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                client.streams = list(array.array("i", content[: len(content) // 4 * 4]))
+        if not data:
+            self._stop(client)
+            return
+        client.buffer += data
+        if len(client.buffer) >= 4 and len(client.buffer) - 4 == int.from_bytes(client.buffer[:4], "big"):
+            self._start(client, json.loads(client.buffer[4:]))
+
+    def _start(self, client: Running, request: dict[str, Any]) -> None:
+        address = request["address"]
+        try:
+            with redirected(client.streams):
+                client.job = Job(self.declarations, address, self.records[address], self.order)
+                if client.job.begin():
+                    self._answer(client, 0)
+                    return
+        except Exception as error:
+            self._fail(client, error)
+            return
+        client.pid = os.fork()
+        if client.pid == 0:
+            self._become(client, request)
+        os.setpgid(client.pid, client.pid)
+
+    def _become(self, client: Running, request: dict[str, Any]) -> None:
+        """In the child: let go of everything that is the server's, then run the command. Never returns."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        for other in self.clients.values():
+            other.connection.close()
+        self.listener.close()
+        self.selector.close()
+        run_child(client.job.planned["cmd"], client.streams, request["environment"])
+
+    def _reap(self) -> None:
+        for client in list(self.clients.values()):
+            if not client.pid:
+                continue
+            pid, status, usage = os.wait4(client.pid, os.WNOHANG)
+            if not pid:
+                continue
+            client.pid = 0
+            code = os.waitstatus_to_exitcode(status)
+            try:
+                with redirected(client.streams):
+                    client.job.finish(code, usage.ru_utime + usage.ru_stime)
+                self._answer(client, 0)
+            except Exception as error:
+                self._fail(client, error)
+
+    def _fail(self, client: Running, error: Exception) -> None:
+        """Report on the client's own standard error; anything but a JobError is a defect and says so."""
+        kind = "" if isinstance(error, JobError) else f"{type(error).__name__}: "
+        with contextlib.suppress(OSError):
+            os.write(client.streams[2], f"error: {kind}{error}\n".encode())
+        self._answer(client, 1)
+
+    def _answer(self, client: Running, code: int) -> None:
+        with contextlib.suppress(OSError):
+            client.connection.sendall(str(code).encode())
+        self._forget(client)
+
+    def _forget(self, client: Running) -> None:
+        self.clients.pop(client.connection.fileno(), None)
+        with contextlib.suppress(KeyError, ValueError):
+            self.selector.unregister(client.connection)
+        client.connection.close()
+        for stream in client.streams:
+            os.close(stream)
+        client.streams = []
+
+    def _stop(self, client: Running) -> None:
+        """Ask a child to end; without one, forget the client."""
+        with contextlib.suppress(KeyError, ValueError):
+            self.selector.unregister(client.connection)
+        if not client.pid:
+            self._forget(client)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(client.pid, signal.SIGTERM)
+        client.deadline = time.monotonic() + GRACE
+
+    def _kill_overdue(self) -> None:
+        for client in self.clients.values():
+            if client.pid and client.deadline and time.monotonic() > client.deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(client.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def redirected(streams: list[int]) -> Any:
+    """Send this process's standard output and error to a client's for a moment (the job's log)."""
+    if len(streams) < 3:
+        raise JobError("the client sent no standard streams")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    os.dup2(streams[1], 1)
+    os.dup2(streams[2], 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, old in zip((1, 2), saved, strict=True):
+            os.dup2(old, number)
+            os.close(old)
+
+
+def preload() -> None:
+    """Import what most stages need; what is not installed is left out."""
+    for name in PRELOAD:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def main() -> None:
+    """Serve one Snakemake run."""
+    path, plan, pipe = sys.argv[1:4]
+    preload()
+    server = Server(path, Path(plan), int(pipe))
+    try:
+        server.serve()
+    finally:
+        Path(path).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
