@@ -10,7 +10,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 .PHONY: report test test-fast bench setup lint clean
 
 report: setup
-	$(BIN)/snakemake --cores $(CORES) --quiet rules progress
+	$(BIN)/snakemake --cores $(CORES)
 	@$(BIN)/python -m stages.report.show
 
 test: setup
@@ -20,7 +20,7 @@ test-fast: setup
 	$(BIN)/python -m pytest -m "not slow"
 
 bench: setup
-	$(BIN)/python -m workflow.bench
+	$(BIN)/python -m tests.bench
 
 setup: $(READY)
 	@$(BIN)/python -m workflow.engine.data

@@ -12,11 +12,20 @@ pipeline = Pipeline(
 )
 
 
+def declare(path, folder):
+    """Mark folders for Snakemake, and the report's pages for `snakemake --report`."""
+    if folder:
+        return directory(path)
+    if path.startswith("reports/") and path.endswith((".html", ".csv")):
+        return report(path, caption="workflow/captions/report.rst", category="Reprise")
+    return path
+
+
 # Everything that the report gathers. (`report` is the stage of that name in the root dvc.yaml.)
 rule all:
-    localrule: True
     input:
         pipeline.targets(file="dvc.yaml") or pipeline.targets(),
+    localrule: True
 
 
 include: "workflow/rules/targets.smk"
@@ -30,20 +39,20 @@ for stage in pipeline.rules:
         input:
             stage.inputs(ancient),
         output:
-            [directory(path) if folder else path for path, folder in stage.outputs],
+            [declare(path, folder) for path, folder in stage.outputs],
         log:
             stage.log("runs/.logs", ".log"),
         benchmark:
             stage.log("runs/.benchmarks", ".tsv")
         wildcard_constraints:
             **stage.constraints,
-        params:
-            stage=stage.address,
-            command=pipeline.command,
         threads: stage.resource("threads", 1)
         resources:
             mem_mb=stage.resource("mem_mb", 2000),
             runtime=stage.resource("runtime", 60),
             gpu=stage.resource("gpu", 0),
+        params:
+            stage=stage.address,
+            command=pipeline.command,
         shell:
             "{params.command} {params.stage:q} > {log:q} 2>&1"

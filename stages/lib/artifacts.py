@@ -14,7 +14,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +45,11 @@ def atomic(path: str | Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             _flush(path.parent)
     except OSError as error:
-        raise StageError(f"{path}: cannot be written: {error.strerror or error}; nothing half-written was kept") from error
+        reason = error.strerror or error
+        raise StageError(f"{path}: cannot be written: {reason}; nothing half-written was kept") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # mostly it is gone by now; failing to remove it must not hide the first error
+            temporary.unlink()
 
 
 def _flush(path: Path) -> None:
@@ -154,7 +156,7 @@ def read_npz(path: str | Path, *names: str) -> tuple[numpy.ndarray, ...]:
     except OSError as error:
         raise StageError(f"{path}: cannot be read: {error.strerror or error}; run the stage that makes it") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise StageError(f"{path}: not an intact npz file ({one_line(error)}); run the stage that makes it again") from error
+        raise StageError(f"{path}: not an intact npz file ({one_line(error)}); run its stage again") from error
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -209,7 +211,8 @@ def load_model(path: str | Path) -> torch.nn.Module:
         model = build(record)
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise StageError(f"{path}: weights and architecture disagree ({one_line(error)[:200]}); run its stage again") from error
+        reason = one_line(error)[:200]
+        raise StageError(f"{path}: weights and architecture disagree ({reason}); run its stage again") from error
     return model.eval()
 
 

@@ -61,9 +61,8 @@ def load(dataset: str, split: str, root: str | Path = PREPARED) -> Split:
     mean = torch.tensor(about["mean"], dtype=torch.float32).view(1, -1, 1, 1)
     std = torch.tensor(about["std"], dtype=torch.float32).view(1, -1, 1, 1)
     images = torch.from_numpy(x).to(torch.float32).div_(255).sub_(mean).div_(std)
-    return Split(
-        images, torch.from_numpy(y), tuple(about["classes"]), tuple(about["mean"]), tuple(about["std"]), about["source"], split
-    )
+    names, moments = tuple(about["classes"]), (tuple(about["mean"]), tuple(about["std"]))
+    return Split(images, torch.from_numpy(y), names, *moments, about["source"], split)
 
 
 def _about(path: Path) -> dict[str, Any]:

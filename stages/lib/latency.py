@@ -3,6 +3,7 @@
 Timings vary from run to run; they belong in benchmark files, never in an output that is hashed.
 """
 
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 SHORTEST = 2e-3  # seconds: shorter samples drown in the clock and in the interpreter, so calls are grouped up to this
+
+CALIBRATION = 5  # single calls that tell how many to group
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,8 @@ def _sample(model: nn.Module, x: Tensor, calls: int) -> float:
 
 
 def _summary(samples: list[float]) -> Latency:
-    first, median, third = (
-        torch.tensor(samples, dtype=torch.float64)
-        .quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
-        .tolist()
-    )
+    quarters = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    first, median, third = torch.tensor(samples, dtype=torch.float64).quantile(quarters).tolist()
     return Latency(median, first, third, len(samples), tuple(samples))
 
 
@@ -51,8 +51,7 @@ def _summary(samples: list[float]) -> Latency:
 def compare(models: Mapping[str, nn.Module], x: Tensor, repeats: int = 30, warmup: int = 3) -> dict[str, Latency]:
     """Latency of several nets on the same batch `x` [N,...], in eval mode.
 
-    The nets take turns, and the order turns too, so that noise from other work on the machine falls on all of them
-    alike.
+    The nets take turns, and the order turns too, so that other work on the machine disturbs all of them alike.
     """
     if not models or repeats < 1:
         raise ValueError("latency needs at least one net and one repeat")
@@ -72,7 +71,8 @@ def compare(models: Mapping[str, nn.Module], x: Tensor, repeats: int = 30, warmu
 def _calls(model: nn.Module, x: Tensor, warmup: int) -> int:
     for _ in range(warmup):
         model(x)
-    return max(1, round(SHORTEST / max(_sample(model, x, 1), 1e-9)))
+    fastest = min(_sample(model, x, 1) for _ in range(CALIBRATION))  # a single call may fall into a disturbed moment
+    return max(1, round(SHORTEST / max(fastest, 1e-9)))
 
 
 def measure(model: nn.Module, x: Tensor, repeats: int = 30, warmup: int = 3) -> Latency:
@@ -82,8 +82,4 @@ def measure(model: nn.Module, x: Tensor, repeats: int = 30, warmup: int = 3) -> 
 
 def speedup(slow: Latency, fast: Latency) -> float:
     """Median over the turns of one `compare` call of slow / fast: paired, so that a disturbed turn disturbs both."""
-    return (
-        torch.tensor([a / b for a, b in zip(slow.samples, fast.samples, strict=True)], dtype=torch.float64)
-        .median()
-        .item()
-    )
+    return statistics.median(a / b for a, b in zip(slow.samples, fast.samples, strict=True))

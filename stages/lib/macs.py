@@ -1,7 +1,7 @@
 """Multiply-adds and parameters, twice: a closed form from the architecture record, and a count of what really runs.
 
-1 MAC = one multiply-add of a convolution, a linear map or an attention product; everything else counts 0. For one
-sample.
+1 MAC = one multiply-add of a convolution, a linear map or an attention product; everything else counts 0. All figures
+are for one sample.
 """
 
 from dataclasses import dataclass
@@ -35,10 +35,10 @@ def total(record: dict) -> LayerCost:
 
 @torch.no_grad()
 def count(model: nn.Module, x: Tensor) -> int:
-    """MACs of one sample of the batch `x` [N,...], counted at PyTorch's dispatcher (which counts two operations for
-    each multiply-add).
+    """MACs of one sample of the batch `x` [N,...], counted at PyTorch's dispatcher.
 
-    Independent of the closed form, and works for any net, also with tensors on the meta device.
+    PyTorch counts two operations for each multiply-add, hence the division. Independent of the closed form, and works
+    for any net, also with tensors on the meta device.
     """
     training = model.training
     with FlopCounterMode(display=False) as counter:

@@ -115,8 +115,8 @@ def snapshot(run: Run) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 def recover(run: Run, tensors: dict[str, torch.Tensor], record: dict[str, Any]) -> None:
     """Put a snapshot back into a run and into every generator."""
-    prefix = "model."
-    run.model.load_state_dict({name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)})
+    own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    run.model.load_state_dict(own)
     for index, velocity in enumerate(run.optimiser.velocity):
         velocity.copy_(tensors[f"velocity.{index}"])
     run.order, run.step, run.total, run.history = tensors["order"], record["step"], record["total"], record["history"]

@@ -12,6 +12,7 @@ import os
 import platform
 import random
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.lib.errors import StageError
@@ -81,6 +82,12 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def installed(package: str) -> Path | None:
+    """Folder of an installed package, found on the module path without importing it; None if absent."""
+    places = (Path(entry or ".") / package for entry in sys.path)
+    return next((place for place in places if (place / "__init__.py").is_file()), None)
 
 
 def derive_seed(seed: int, *names: object) -> int:

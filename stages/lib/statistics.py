@@ -1,17 +1,19 @@
 """Intervals and verdicts: every comparison in the reports passes through this module.
 
-An arm's repetitions and its peer's share data order and initial weights, so they are compared seed by seed. The interval is Student's t
-interval of the mean difference (W. S. Gosset, 1908, "The probable error of a mean").
+An arm's repetitions and its peer's share data order and initial weights, so they are compared seed by seed. The
+interval is Student's t interval of the mean difference (W. S. Gosset, 1908, "The probable error of a mean").
 
 The rules, in full:
 
-- Superiority ("better than"): the claim is *reproduced* when the whole interval lies on the claimed side of zero, *contradicted* when it
-  lies on the other side, otherwise *inconclusive*.
-- Non-inferiority ("not worse by more than a margin fixed beforehand"): *reproduced* when the whole interval lies on the better side of zero,
-  *within tolerance* when it lies above minus the margin, *contradicted* when it lies below minus the margin, otherwise *inconclusive*.
+- Superiority ("better than"): the claim is *reproduced* when the whole interval lies on the claimed side of zero,
+  *contradicted* when it lies on the other side, otherwise *inconclusive*.
+- Non-inferiority ("not worse by more than a margin fixed beforehand"): *reproduced* when the whole interval lies on the
+  better side of zero, *within tolerance* when it lies above minus the margin, *contradicted* when it lies below minus
+  the margin, otherwise *inconclusive*.
 - A bound that touches zero or the margin does not clear it.
 - Fewer than `LEAST_SEEDS` repetitions: *not testable at this scale*, whatever the interval says.
-- No spread between repetitions (counted quantities such as MACs): the interval is the point itself, under the same rules.
+- No spread between repetitions (counted quantities such as MACs): the interval is the point itself, under the same
+  rules.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean of `n` values and the two-sided bounds around it; the bounds are NaN when `n` is 1 (no spread can be estimated)."""
+    """Mean of `n` values and the two-sided bounds around it; the bounds are NaN when `n` is 1 (no spread can be
+    estimated).
+    """
 
     mean: float
     low: float
@@ -86,7 +90,9 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
 
 
 def paired_interval(method: Sequence[float], baseline: Sequence[float], level: float = LEVEL) -> Interval:
-    """Mean and t interval of `method[i] - baseline[i]`, item i of both being the same repetition. Raises ValueError on unequal lengths."""
+    """Mean and t interval of `method[i] - baseline[i]`, item i of both being the same repetition. Raises ValueError
+    on unequal lengths.
+    """
     left, right = _finite(method, "method"), _finite(baseline, "baseline")
     if left.size != right.size:
         raise ValueError(f"paired values expected, got {left.size} and {right.size}")
@@ -100,11 +106,13 @@ def paired_interval(method: Sequence[float], baseline: Sequence[float], level: f
     return interval
 
 
-def verdict(interval: Interval, *, test: str = "superiority", better: str = "higher", margin: float | None = None) -> str:
+def verdict(
+    interval: Interval, *, test: str = "superiority", better: str = "higher", margin: float | None = None
+) -> str:
     """The verdict on the paired difference method - baseline, by the rules at the top of this module.
 
-    `test` is superiority or noninferiority, `better` is higher or lower (which direction favours the method), `margin` (> 0, in the metric's
-    unit) belongs to non-inferiority alone. Raises ValueError on anything else.
+    `test` is superiority or noninferiority, `better` is higher or lower (which direction favours the method), `margin`
+    (> 0, in the metric's unit) belongs to non-inferiority alone. Raises ValueError on anything else.
     """
     _check_rule(test, better, margin)
     if interval.n < LEAST_SEEDS:
@@ -138,9 +146,11 @@ def spread_of(interval: Interval, level: float = LEVEL) -> float:
 
 
 def seeds_needed(spread: float, half_width: float, level: float = LEVEL, most: int = 1_000_000) -> int | None:
-    """Least n (>= `LEAST_SEEDS`) whose t interval has at most this half-width when values scatter by `spread` (standard deviation).
+    """Least n (>= `LEAST_SEEDS`) whose t interval has at most this half-width when values scatter by `spread` (standard
+    deviation).
 
-    None when even `most` repetitions would not do. Raises ValueError on a negative spread or a half-width that is not positive.
+    None when even `most` repetitions would not do. Raises ValueError on a negative spread or a half-width that is not
+    positive.
     """
     if not spread >= 0 or not half_width > 0:
         raise ValueError(f"expected spread >= 0 and half_width > 0, got {spread} and {half_width}")

@@ -1,10 +1,8 @@
 """Channel surgery: cut pruned channels out of a net, or mask them as a control.
 
 Pruning a site removes INPUT channels of its consumer, hence the producer's filters (and bias) and the rows of the
-normalisation between them
-(dcp section 3.7). Widths that a shortcut sees never change. The masked net has the same size as the dense one and, in
-eval mode, the
-output of the thin one.
+normalisation between them. Widths that a shortcut sees never change. The masked net has the size of the dense one and,
+in eval mode, the output of the thin one.
 """
 
 import copy
@@ -22,9 +20,9 @@ Kept = Mapping[str, Tensor]
 
 
 def kept_count(channels: int, eta: float) -> int:
-    """Channels kept at pruning rate `eta`.
+    """Channels kept of c at pruning rate `eta`: c - floor(eta c), with eta as the decimal that was written.
 
-    C - floor(eta c), in exact decimal arithmetic (in floats floor(.29 * 100) is 28, not 29).
+    (In floats floor(.29 * 100) is 28, not 29.)
     """
     if not 0 <= eta < 1:
         raise StageError(
@@ -75,10 +73,10 @@ def _checked_index(name: str, index: Tensor, width: int) -> Tensor:
 
 
 def cut(model: Net, kept: Kept) -> Net:
-    """A new thin net with the channels `kept` (site name -> indices [k]) of the named sites; other sites and the
-    given net are untouched.
+    """A new thin net with the channels `kept` (site name -> indices [k]) of the named sites.
 
-    Kept channels stay in their order. The training mode, device and type of the weights are the given net's.
+    Other sites and the given net are untouched. Kept channels stay in their order. The training mode,
+    device and type of the weights are the given net's.
     """
     kept = checked(model, kept)
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
@@ -126,9 +124,9 @@ def mask_(model: Net, kept: Kept) -> Net:
 
 
 def kept_channels(model: Net) -> dict[str, Tensor]:
-    """Site name -> indices of the consumer's columns that are not all zero.
+    """What a masked net keeps: site name -> indices [k] of the consumer's columns that are not all zero.
 
-    What a masked net keeps (StageError by `cut` if none is left).
+    A site of which nothing is left has an empty tensor, which `cut` refuses.
     """
     return {
         site.name: model.get_submodule(site.consumer).weight.detach().abs().amax((0, 2, 3)).nonzero().flatten()

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from stages.lib import resume
 from stages.lib.data import Split
 from stages.lib.errors import StageError
-from stages.lib.optim import Sgd, schedule as make_schedule
+from stages.lib.optim import Sgd
+from stages.lib.optim import schedule as make_schedule
 from stages.lib.runtime import derive_seed
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -35,9 +36,28 @@ def cross_entropy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return nn.functional.cross_entropy(model(x), y)
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All that stays the same while training."""
+
+    split: Split  # on the device
+    batch: int
+    epochs: int
+    rate: Callable[[int], float]  # learning rate by step
+    augment: Augment | None
+    loss: Loss
+    mask_hook: Callable[[nn.Module], None] | None
+    label: str
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch; the last batch may be smaller."""
+        return -(-len(self.split) // self.batch)
+
+
 @dataclasses.dataclass
 class Run:
-    """All that changes while training, apart from the model: saved and restored together."""
+    """All that changes while training, generators of the process apart: saved and restored together."""
 
     model: nn.Module
     optimiser: Sgd
@@ -77,25 +97,24 @@ def train(
     settings, and (exit status 143, state saved) on SIGTERM.
     """
     _check(epochs, lr, batch, len(split))
-    started = resume.fingerprint(model, split, (epochs, lr, batch, seed, momentum, nesterov, weight_decay, schedule,
-                                                tuple(milestones), str(device), label)) if state else ""  # fmt: skip
+    settings = (epochs, lr, batch, seed, momentum, nesterov, weight_decay, schedule, tuple(milestones), str(device))
+    started = resume.fingerprint(model, split, (*settings, label)) if state else ""
     model.to(device).train()
-    split = split.to(device)
+    steps = epochs * -(-len(split) // batch)
+    rate = make_schedule(schedule, lr, steps, milestones)
+    plan = Plan(split.to(device), batch, epochs, rate, augment, loss or cross_entropy, mask_hook, label)
     chosen = model.parameters() if parameters is None else parameters
-    run = Run(
-        model,
-        Sgd(chosen, lr, momentum, weight_decay, nesterov),
-        torch.Generator().manual_seed(derive_seed(seed, "train")),
-        torch.arange(len(split)),
-    )
-    steps = -(-len(split) // batch)
-    rate = make_schedule(schedule, lr, epochs * steps, milestones)
+    optimiser = Sgd(chosen, lr, momentum, weight_decay, nesterov)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "train"))
+    run = Run(model, optimiser, generator, torch.arange(len(split)))
     keeper = resume.Keeper(Path(state), started, SAVE_SHARE) if state else None
     if keeper and keeper.restore(run):
-        print(f"{label}: resumed at epoch {run.step // steps + 1}/{epochs}, step {run.step % steps}/{steps}", flush=True)
+        place = f"epoch {run.step // plan.steps + 1}/{epochs}, step {run.step % plan.steps}/{plan.steps}"
+        print(f"{label}: resumed at {place}", flush=True)
     with _watch_for_stop() as stop:
-        while run.step < epochs * steps:
-            _epoch(run, split, batch, steps, rate, augment, loss or cross_entropy, mask_hook, keeper, stop, label, epochs)
+        while run.step < steps:
+            _epoch(run, plan, stop)
+            _keep(run, plan, keeper, stop)
     if keeper:
         keeper.remove()
     return run.history
@@ -109,70 +128,66 @@ def _check(epochs: int, lr: float, batch: int, count: int) -> None:
         raise StageError(f"lr={lr}: expected a finite number of 0 or more")
 
 
-def _epoch(
-    run: Run,
-    split: Split,
-    batch: int,
-    steps: int,
-    rate: Callable[[int], float],
-    augment: Augment | None,
-    loss: Loss,
-    mask_hook: Callable[[nn.Module], None] | None,
-    keeper: resume.Keeper | None,
-    stop: threading.Event,
-    label: str,
-    epochs: int,
-) -> None:
-    """The rest of the present epoch; a fresh one draws its order first."""
-    if run.step % steps == 0:
-        run.order, run.total = torch.randperm(len(split), generator=run.generator), 0.0
-    total = torch.tensor(run.total, dtype=torch.float64, device=split.x.device)
+def _epoch(run: Run, plan: Plan, stop: threading.Event) -> None:
+    """The rest of the present epoch, up to a stop; a fresh epoch draws its order first."""
+    if run.step % plan.steps == 0:
+        run.order, run.total = torch.randperm(len(plan.split), generator=run.generator), 0.0
+    # Summed on the device: reading the loss at each step would make a GPU wait.
+    total = torch.tensor(run.total, dtype=torch.float64, device=plan.split.x.device)
     began, first = time.monotonic(), run.step
-    with _bar(label, run.step // steps, epochs, steps, run.step % steps) as tick:
-        for position in range(run.step % steps, steps):
-            index = run.order[position * batch : (position + 1) * batch].to(split.x.device)
-            x, y = split.x[index], split.y[index]
-            if augment is not None:
-                x = augment(x, run.generator)
-            run.optimiser.lr = rate(run.step)
-            run.optimiser.zero_grad()
-            value = loss(run.model, x, y)
-            value.backward()
-            run.optimiser.step()
-            if mask_hook is not None:
-                mask_hook(run.model)
-            total += value.detach()
-            run.step += 1
+    with _bar(plan, run.step) as tick:
+        for position in range(run.step % plan.steps, plan.steps):
+            total += _step(run, plan, position)
             tick()
             if stop.is_set():
                 break
-    run.total = _finite(total, label, run.step, steps)
-    if run.step % steps == 0:
-        run.history.append(run.total / steps)
+    run.total = _finite(float(total), plan, run.step)
+    if run.step % plan.steps == 0:
+        run.history.append(run.total / plan.steps)
         if not sys.stderr.isatty():
-            pace = (time.monotonic() - began) / (run.step - first)
-            text = f"{label}: epoch {len(run.history)}/{epochs}  loss {run.history[-1]:.4f}"
-            print(f"{text}  lr {run.optimiser.lr:.4g}  {1000 * pace:.1f} ms/step", flush=True)
-    if stop.is_set() and run.step < epochs * steps:
-        _stopped(run, keeper, label, steps)
-    if keeper and run.step < epochs * steps:
-        keeper.save(run)
+            pace = 1000 * (time.monotonic() - began) / (run.step - first)
+            text = f"{plan.label}: epoch {len(run.history)}/{plan.epochs}  loss {run.history[-1]:.4f}"
+            print(f"{text}  lr {run.optimiser.lr:.4g}  {pace:.1f} ms/step", flush=True)
 
 
-def _finite(total: Tensor, label: str, step: int, steps: int) -> float:
-    value = float(total)
-    if not abs(value) < float("inf"):
+def _step(run: Run, plan: Plan, position: int) -> Tensor:
+    """One update on the batch at a position of the epoch; returns its loss."""
+    index = run.order[position * plan.batch : (position + 1) * plan.batch].to(plan.split.x.device)
+    x, y = plan.split.x[index], plan.split.y[index]
+    if plan.augment is not None:
+        x = plan.augment(x, run.generator)
+    run.optimiser.lr = plan.rate(run.step)
+    run.optimiser.zero_grad()
+    value = plan.loss(run.model, x, y)
+    value.backward()
+    run.optimiser.step()
+    if plan.mask_hook is not None:
+        plan.mask_hook(run.model)
+    run.step += 1
+    return value.detach()
+
+
+def _finite(total: float, plan: Plan, step: int) -> float:
+    if not abs(total) < float("inf"):
+        epoch = (step - 1) // plan.steps + 1
         raise StageError(
-            f"{label}: the loss is not finite in epoch {(step - 1) // steps + 1}; lower lr, or look for NaN in the data"
+            f"{plan.label}: the loss is not finite in epoch {epoch}; lower lr, or look for NaN in the data"
         )
-    return value
+    return total
 
 
-def _stopped(run: Run, keeper: resume.Keeper | None, label: str, steps: int) -> None:
+def _keep(run: Run, plan: Plan, keeper: resume.Keeper | None, stop: threading.Event) -> None:
+    """Save the state of an unfinished run; after SIGTERM raise StageError (exit status 143)."""
+    if run.step >= plan.epochs * plan.steps:
+        return
     if keeper:
-        keeper.save(run, now=True)
-    kept = f"state kept in {keeper.path}, the same command goes on from there" if keeper else "no state was asked for"
-    raise StageError(f"{label}: stopped by SIGTERM after step {run.step} ({run.step // steps} epochs); {kept}", code=143)
+        keeper.save(run, now=stop.is_set())
+    if stop.is_set():
+        done = f"stopped by SIGTERM after {run.step} of {plan.epochs * plan.steps} steps"
+        kept = (
+            f"state kept in {keeper.path}, the same command goes on from there" if keeper else "no state was asked for"
+        )
+        raise StageError(f"{plan.label}: {done}; {kept}", code=143)
 
 
 @contextlib.contextmanager
@@ -190,14 +205,16 @@ def _watch_for_stop() -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
-def _bar(label: str, epoch: int, epochs: int, steps: int, start: int) -> Iterator[Callable[[], object]]:
+def _bar(plan: Plan, step: int) -> Iterator[Callable[[], object]]:
     """A progress bar on a terminal, nothing in a log (there one line is printed for each epoch)."""
     if not sys.stderr.isatty():
         yield lambda: None
         return
     from tqdm import tqdm
 
-    with tqdm(total=steps, initial=start, desc=f"{label} {epoch + 1}/{epochs}", leave=epoch + 1 == epochs) as bar:
+    epoch, start = step // plan.steps + 1, step % plan.steps
+    title = f"{plan.label} {epoch}/{plan.epochs}"
+    with tqdm(total=plan.steps, initial=start, desc=title, leave=epoch == plan.epochs) as bar:
         yield bar.update
 
 

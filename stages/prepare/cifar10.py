@@ -134,7 +134,8 @@ def split_batches(batches: dict[str, Any], val_batch: str | None, params: Params
 
     training = [name for name in batches if name.startswith("data_batch")]
     if val_batch is not None and (val_batch not in training or len(training) < 2):
-        raise StageError(f"val_batch={val_batch}: expected one of several training batches; there are {', '.join(training)}")
+        there = ", ".join(training)
+        raise StageError(f"val_batch={val_batch}: expected one of several training batches; there are {there}")
     rest = [name for name in training if name != val_batch]
     pool = tuple(numpy.concatenate([batches[name][part] for name in rest]) for part in (0, 1))
     parts, counts, how = {}, {}, []

@@ -21,7 +21,7 @@ class Params:
     sizes: dict[str, int] = parameter(help="train, val, test where there is only optdigits.tes")
     val_share: float = parameter(help="validation's share of optdigits.tra where that is there; test is optdigits.tes")
     limit: dict[str, int | None] = parameter(help="at most so many images of train, val, test; null for all")
-    official_md5: dict[str, str] = parameter(help="MD5 of the publisher's files")
+    official_sha256: dict[str, str] = parameter(help="SHA-256 of the publisher's files")
 
     def check(self) -> None:
         """Ranges that types do not tell."""
@@ -59,7 +59,7 @@ def main(cfg: Config) -> None:
         raise StageError(f"{folder / 'optdigits.tes'}: not found; expected UCI's file of 1797 lines")
     contents = {name: read_bytes(folder / name) for name in names}
     try:
-        kind = provenance.classify(contents, cfg.params.official_md5, {})
+        kind = provenance.classify(contents, cfg.params.official_sha256, {})
     except StageError as error:
         raise StageError(f"{folder}: {error}") from error
     provenance.refuse_misplaced(kind, cfg.source, folder)
@@ -75,7 +75,12 @@ def main(cfg: Config) -> None:
         classes=CLASSES,
         inputs=[folder / name for name in names],
         config=cfg,
-        about={"source": cfg.source, "files": kind, "split": how, "encoding": "uint8 = 85 * (pixel in [0, 1] + noise + 1)"},
+        about={
+            "source": cfg.source,
+            "files": kind,
+            "split": how,
+            "encoding": "uint8 = 85 * (pixel in [0, 1] + noise + 1)",
+        },
     )
 
 
@@ -91,7 +96,7 @@ def read_lines(content: bytes, path: Path) -> Any:
         except ValueError:
             row = []
         if len(row) != 65 or not all(0 <= value <= 16 for value in row[:64]) or not 0 <= row[64] <= 9:
-            raise StageError(f"{path}: line {number}: expected 64 whole numbers 0 to 16 and a digit, separated by commas")
+            raise StageError(f"{path}: line {number}: expected 64 whole numbers 0 to 16 and a digit")
         rows.append(row)
     if not rows:
         raise StageError(f"{path}: empty; expected one image a line")
@@ -121,12 +126,15 @@ def split_files(images: dict[str, Any], params: Params) -> tuple[dict[str, Any],
     from stages.prepare.splits import divide
 
     if "optdigits.tra" not in images:
-        parts = divide(images["optdigits.tes"], {name: params.sizes[name] for name in ("test", "val", "train")}, params.split_seed)
-        return parts, "no optdigits.tra: optdigits.tes is divided by params.sizes"
+        sizes = {name: params.sizes[name] for name in ("test", "val", "train")}
+        return divide(
+            images["optdigits.tes"], sizes, params.split_seed
+        ), "no optdigits.tra: optdigits.tes is divided by params.sizes"
     pool = images["optdigits.tra"]
     val = round(len(pool[1]) * params.val_share)
     parts = divide(pool, {"val": val, "train": len(pool[1]) - val}, params.split_seed)
-    return parts | {"test": images["optdigits.tes"]}, f"test is optdigits.tes; val is {val} images held out from optdigits.tra"
+    how = f"test is optdigits.tes; val is {val} images held out from optdigits.tra"
+    return parts | {"test": images["optdigits.tes"]}, how
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def folder(source: str, dataset: str) -> Path:
 
 
 def classify(contents: Mapping[str, bytes], official: Mapping[str, str], embedded: Mapping[str, str]) -> str:
-    """One word for a set of files by name, from MD5 (official) and SHA-256 (embedded).
+    """One word for a set of files by name, from hex MD5 or SHA-256 by name (publishers list either).
 
     Raises StageError where official, embedded and other files lie side by side.
     """
@@ -38,9 +38,10 @@ def classify(contents: Mapping[str, bytes], official: Mapping[str, str], embedde
 
 
 def _kind(name: str, content: bytes, official: Mapping[str, str], embedded: Mapping[str, str]) -> str:
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() == official.get(name):
+    digests = {hashlib.md5(content, usedforsecurity=False).hexdigest(), hashlib.sha256(content).hexdigest()}
+    if official.get(name) in digests:
         return OFFICIAL
-    return EMBEDDED if hashlib.sha256(content).hexdigest() == embedded.get(name) else REMADE
+    return EMBEDDED if embedded.get(name) in digests else REMADE
 
 
 def refuse_misplaced(kind: str, source: str, path: Path) -> None:

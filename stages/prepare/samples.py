@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gzip
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import numpy
 
 from stages.lib import artifacts
 from stages.lib.errors import StageError, report
-from stages.lib.runtime import derive_seed
+from stages.lib.runtime import derive_seed, installed
 from stages.prepare import pickles
 
 SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png",
@@ -64,12 +63,12 @@ def photographs() -> dict[str, numpy.ndarray]:
 
 
 def _installed(package: str) -> Path:
-    """Folder of an installed package, found without importing it."""
+    """A folder inside an installed package. Raises StageError if the package is absent."""
     name, _, rest = package.partition("/")
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
+    folder = installed(name)
+    if folder is None:
         raise StageError(f"{name}: not installed; install the pinned environment, its images are the sample")
-    return Path(spec.origin).parent / rest
+    return folder / rest
 
 
 def _halve(image: numpy.ndarray) -> numpy.ndarray:
@@ -137,7 +136,7 @@ def _bell(random: numpy.random.RandomState, shape: tuple[int, ...]) -> numpy.nda
     return random.randint(0, 65536, (*shape, 12)).sum(-1) - 6 * 65536
 
 
-def make_cifar10(folder: Path, recipe: Recipe = Recipe()) -> list[Path]:  # noqa: B008  frozen
+def make_cifar10(folder: Path, recipe: Recipe = Recipe()) -> list[Path]:
     """Write data_batch_1..5, test_batch and batches.meta; return their paths."""
     images = photographs()
     names = sorted(images)

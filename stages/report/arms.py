@@ -8,12 +8,41 @@ from stages.lib.statistics import mean_interval
 from stages.report import text
 from stages.report.schema import Paper
 
-COLUMNS = ["paper", "scale", "source", "dataset", "arm", "role", "title", "metric", "mean", "ci_low", "ci_high", "n_seeds"]
-LAYER_COLUMNS = ["paper", "scale", "dataset", "arm", "layer", "position", "channels", "kept_mean", "kept_min", "kept_max", "n_seeds"]
+COLUMNS = [
+    "paper",
+    "scale",
+    "source",
+    "dataset",
+    "arm",
+    "role",
+    "title",
+    "metric",
+    "mean",
+    "ci_low",
+    "ci_high",
+    "n_seeds",
+]
+LAYER_COLUMNS = [
+    "paper",
+    "scale",
+    "dataset",
+    "arm",
+    "layer",
+    "position",
+    "channels",
+    "kept_mean",
+    "kept_min",
+    "kept_max",
+    "n_seeds",
+]
 
 
-def arms_table(rows: pandas.DataFrame, paper: Paper, slug: str, scale: str, sources: dict[str, str]) -> pandas.DataFrame:
-    """Rows of arms.csv (long: one row a data set, arm and metric), arms in claim.yaml's order. `sources` maps data sets."""
+def arms_table(
+    rows: pandas.DataFrame, paper: Paper, slug: str, scale: str, sources: dict[str, str]
+) -> pandas.DataFrame:
+    """Rows of arms.csv (long: one row a data set, arm and metric), arms in claim.yaml's order. `sources` maps data
+    sets.
+    """
     known = [arm for arm in paper.arm_titles if arm in set(rows["arm"])]
     order = known + sorted(set(rows["arm"]) - set(known))
     found = {key: group["value"].tolist() for key, group in rows.groupby(["dataset", "arm", "metric"], sort=False)}
@@ -24,8 +53,17 @@ def arms_table(rows: pandas.DataFrame, paper: Paper, slug: str, scale: str, sour
             for metric in metrics:
                 if (dataset, arm, metric) in found:
                     interval = mean_interval(found[dataset, arm, metric])
-                    label = {"role": paper.arm_roles.get(arm, "reference"), "title": paper.arm_title(arm), "metric": metric}
-                    figures = {"mean": interval.mean, "ci_low": interval.low, "ci_high": interval.high, "n_seeds": interval.n}
+                    label = {
+                        "role": paper.arm_roles.get(arm, "reference"),
+                        "title": paper.arm_title(arm),
+                        "metric": metric,
+                    }
+                    figures = {
+                        "mean": interval.mean,
+                        "ci_low": interval.low,
+                        "ci_high": interval.high,
+                        "n_seeds": interval.n,
+                    }
                     place = {"paper": slug, "scale": scale, "source": sources[dataset], "dataset": dataset, "arm": arm}
                     table.append({**place, **label, **figures})
     return pandas.DataFrame(table, columns=COLUMNS)
@@ -42,7 +80,19 @@ def layers_table(layers: pandas.DataFrame, slug: str, scale: str) -> pandas.Data
     table = []
     for (dataset, arm, layer), group in layers.groupby(["dataset", "arm", "layer"], sort=False):
         kept = group["kept"]
-        figures = {"channels": int(group["channels"].max()), "kept_mean": float(kept.mean()), "kept_min": int(kept.min()), "kept_max": int(kept.max())}
-        place = {"paper": slug, "scale": scale, "dataset": dataset, "arm": arm, "layer": layer, "position": position[dataset, layer]}
+        figures = {
+            "channels": int(group["channels"].max()),
+            "kept_mean": float(kept.mean()),
+            "kept_min": int(kept.min()),
+            "kept_max": int(kept.max()),
+        }
+        place = {
+            "paper": slug,
+            "scale": scale,
+            "dataset": dataset,
+            "arm": arm,
+            "layer": layer,
+            "position": position[dataset, layer],
+        }
         table.append({**place, **figures, "n_seeds": len(kept)})
     return pandas.DataFrame(table, columns=LAYER_COLUMNS)

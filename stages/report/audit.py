@@ -1,4 +1,6 @@
-"""The audit: published figures that need no training, set beside what was computed. Each paper's audit stage writes its rows."""
+"""The audit: published figures that need no training, set beside what was computed. Each paper's audit stage writes
+its rows.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,23 @@ import pandas
 
 from stages.lib.errors import StageError
 
-COLUMNS = ["paper", "configuration", "quantity", "published", "computed", "relative_error", "tolerance", "ok", "read_from"]
+COLUMNS = [
+    "paper",
+    "configuration",
+    "quantity",
+    "published",
+    "computed",
+    "relative_error",
+    "tolerance",
+    "ok",
+    "read_from",
+]
 
 
 def load(folder: Path, papers: Sequence[str]) -> pandas.DataFrame:
-    """The rows of <folder>/<paper>.csv of every paper. Raises StageError for a missing file, a wrong column or an `ok` that is not true."""
+    """The rows of <folder>/<paper>.csv of every paper. Raises StageError for a missing file, a wrong column or an
+    `ok` that is not true.
+    """
     tables = [_load_one(folder / f"{paper}.csv", paper) for paper in papers]
     return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame(columns=COLUMNS)
 
@@ -23,7 +37,7 @@ def _load_one(path: Path, paper: str) -> pandas.DataFrame:
     if not path.is_file():
         raise StageError(f"{path}: missing; run the audit stage of {paper} first")
     try:
-        table = pandas.read_csv(path, float_precision="round_trip", dtype={"paper": str, "configuration": str, "quantity": str, "read_from": str})
+        table = pandas.read_csv(path, dtype={"paper": str, "configuration": str, "quantity": str, "read_from": str})
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise StageError(f"{path}: not a table ({error}); run the audit stage of {paper} again") from error
     if list(table.columns) != COLUMNS:
@@ -45,5 +59,8 @@ def _within(table: pandas.DataFrame, path: Path) -> pandas.Series:
     wrong = table[within != (table["ok"].astype(str) == "True")]
     if len(wrong):
         row = wrong.iloc[0]
-        raise StageError(f"{path}: {row['configuration']} {row['quantity']}: ok is {row['ok']}, but its figures say otherwise; run the audit stage again")
+        raise StageError(
+            f"{path}: {row['configuration']} {row['quantity']}: ok is {row['ok']}, its figures say otherwise; "
+            "run its stage again"
+        )
     return within

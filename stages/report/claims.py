@@ -10,8 +10,9 @@ from stages.report.schema import Claim, Paper
 
 # The published order of claims.csv; other programs read it by position or name.
 COLUMNS = [
-    "paper", "kind", "title", "claim", "metric", "better", "method_arm", "baseline_arm", "published_method", "published_baseline",
-    "method_mean", "baseline_mean", "difference", "ci_low", "ci_high", "n_seeds", "verdict", "scale", "source", "core_seconds",
+    "paper", "kind", "title", "claim", "metric", "better", "method_arm", "baseline_arm", "published_method",
+    "published_baseline", "method_mean", "baseline_mean", "difference", "ci_low", "ci_high", "n_seeds", "verdict",
+    "scale", "source", "core_seconds",
 ]  # fmt: skip
 # What the report shows beside them; kept in runs/results only.
 EXTRA = ["id", "dataset", "test", "margin", "published_unit", "read_from", "flag"]
@@ -19,11 +20,19 @@ EXTRA = ["id", "dataset", "test", "margin", "published_unit", "read_from", "flag
 SCALES = ["smoke", "small", "medium", "paper"]
 
 
-def claims_table(rows: pandas.DataFrame, paper: Paper, slug: str, scale: str, sources: dict[str, str], source: str) -> pandas.DataFrame:
-    """One row a claim, in claim.yaml's order. `sources` maps the measured data sets, `source` stands for those not measured."""
+def claims_table(
+    rows: pandas.DataFrame, paper: Paper, slug: str, scale: str, sources: dict[str, str], source: str
+) -> pandas.DataFrame:
+    """One row a claim, in claim.yaml's order. `sources` maps the measured data sets, `source` stands for those not
+    measured.
+    """
     table = []
     for claim in paper.claims:
-        measured = _measured(rows, claim, f"{slug} {scale}") if scale in claim.scales else {"n_seeds": 0, "verdict": NOT_TESTABLE}
+        measured = (
+            _measured(rows, claim, f"{slug} {scale}")
+            if scale in claim.scales
+            else {"n_seeds": 0, "verdict": NOT_TESTABLE}
+        )
         told = {name: getattr(claim, name) for name in [*COLUMNS, *EXTRA] if hasattr(claim, name)}
         where = {"paper": slug, "title": paper.title, "scale": scale, "source": sources.get(claim.dataset, source)}
         table.append({**told, **where, **measured})
@@ -31,10 +40,14 @@ def claims_table(rows: pandas.DataFrame, paper: Paper, slug: str, scale: str, so
 
 
 def _measured(rows: pandas.DataFrame, claim: Claim, where: str) -> dict:
-    """Means, difference, interval and verdict of one claim. Raises StageError if an arm lacks the metric or the seeds differ."""
+    """Means, difference, interval and verdict of one claim. Raises StageError if an arm lacks the metric or the
+    seeds differ.
+    """
     method, baseline = (_values(rows, claim, arm, where) for arm in (claim.method_arm, claim.baseline_arm))
     if list(method.index) != list(baseline.index):
-        raise StageError(f"{where}: claim {claim.id}: {claim.method_arm} and {claim.baseline_arm} have different repetitions and cannot be paired")
+        raise StageError(
+            f"{where}: claim {claim.id}: {claim.method_arm} and {claim.baseline_arm} differ in repetitions: no pairs"
+        )
     interval = paired_interval(method.tolist(), baseline.tolist())
     return {
         "method_mean": float(method.mean()),
@@ -51,15 +64,17 @@ def _values(rows: pandas.DataFrame, claim: Claim, arm: str, where: str) -> panda
     """The claim's metric of one arm, indexed and sorted by repetition."""
     found = rows[(rows["dataset"] == claim.dataset) & (rows["arm"] == arm) & (rows["metric"] == claim.metric)]
     if found.empty:
-        raise StageError(f"{where}: claim {claim.id} needs {claim.metric} of arm {arm} on {claim.dataset}, but its metrics files hold none")
+        raise StageError(
+            f"{where}: claim {claim.id} needs {claim.metric} of arm {arm} on {claim.dataset}; its files hold none"
+        )
     return found.set_index("seed")["value"].sort_index()
 
 
 def merge(tables: list[pandas.DataFrame]) -> pandas.DataFrame:
     """All papers' and scales' rows for the report: headlines first, then by paper, claim and scale.
 
-    A claim that was measured at some scale loses its "not testable" rows at others; one measured nowhere keeps a single row, at the largest
-    scale present.
+    A claim that was measured at some scale loses its "not testable" rows at others; one measured nowhere keeps a single
+    row, at the largest scale present.
     """
     rows = pandas.concat([table.assign(place=range(len(table))) for table in tables], ignore_index=True)
     rows["scale_place"] = rows["scale"].map({scale: i for i, scale in enumerate(SCALES)}).fillna(len(SCALES))

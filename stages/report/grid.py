@@ -1,7 +1,7 @@
 """Reading a paper's metrics: exactly the files that the plan lists, checked before anything is computed from them.
 
-The list comes from claim.yaml (arms, data sets) and params/config.yaml (seeds), never from what lies in the folder: a missing file is an
-error, and the file of a seed or arm that is no longer asked for is ignored.
+The list comes from claim.yaml (arms, data sets) and params/config.yaml (seeds), never from what lies in the folder: a
+missing file is an error, and the file of a seed or arm that is no longer asked for is ignored.
 """
 
 from __future__ import annotations
@@ -49,11 +49,15 @@ def listed(paper: Paper, scale: str, folder: Path, seeds: Sequence[int], repeats
 
 
 def read(files: Sequence[Listed]) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """All metric rows and all layer rows. Raises StageError naming the first file that is missing, foreign or inconsistent."""
+    """All metric rows and all layer rows. Raises StageError naming the first file that is missing, foreign or
+    inconsistent.
+    """
     missing = [file.path for file in files if not file.path.is_file()]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise StageError(f"{missing[0]}{more}: missing; expected one metrics file per data set, arm and seed; run the paper's stages first")
+        raise StageError(
+            f"{missing[0]}{more}: missing; expected a file per data set, arm and seed; run the paper's stages first"
+        )
     rows: list[dict] = []
     layers: list[dict] = []
     for file in files:
@@ -82,9 +86,13 @@ def _checked(rows: object, columns: dict, file: Listed) -> list[dict]:
             if not isinstance(row[name], kind) or isinstance(row[name], bool):
                 raise StageError(f"{where}: {name} has a wrong type: {row[name]!r}")
             if isinstance(row[name], float) and not math.isfinite(row[name]):
-                raise StageError(f"{where}: {row.get('metric', name)} is {row[name]}, expected a finite number; look at that run's log")
+                raise StageError(
+                    f"{where}: {row.get('metric', name)} is {row[name]}, expected a finite number; see that run's log"
+                )
         if row["dataset"] != file.dataset or file.arm not in (None, row["arm"]):
-            raise StageError(f"{where}: holds {row['dataset']}/{row['arm']}, expected {file.dataset}/{file.arm or 'any arm'}")
+            raise StageError(
+                f"{where}: holds {row['dataset']}/{row['arm']}, expected {file.dataset}/{file.arm or 'any arm'}"
+            )
     return rows
 
 
@@ -98,7 +106,10 @@ def _check_seeds(rows: list[dict], file: Listed) -> None:
     for (arm, metric), seeds in found.items():
         if seeds != set(file.repetitions):
             first, last = file.repetitions[0], file.repetitions[-1]
-            raise StageError(f"{file.path}: {arm} {metric} has repetitions {sorted(seeds)}, expected {first} to {last} (seeds and repeats in params)")
+            raise StageError(
+                f"{file.path}: {arm} {metric} has repetitions {sorted(seeds)}, expected {first} to {last}; "
+                "see seeds and repeats in params"
+            )
 
 
 def _refuse_repeats(table: pandas.DataFrame, key: list[str]) -> None:

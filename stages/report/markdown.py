@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -20,8 +21,10 @@ def escape(cell: str) -> str:
 
 
 def cell(value: str) -> str:
-    """A table's cell. Arm slugs and file names hold underscores, which need no escape between letters."""
-    return escape(value).replace("\\_", "_").replace("\\[", "[").replace("\\]", "]")
+    """A table's cell, with fewer escapes: underscores in slugs and brackets of intervals do no harm, a link's
+    bracket would.
+    """
+    return re.sub(r"\\\](?!\()", "]", escape(value)).replace("\\_", "_").replace("\\[", "[")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -61,9 +64,31 @@ def claims_page(claims: list[ClaimView]) -> str:
 
 def claims_table(claims: list[ClaimView]) -> str:
     """The short table, one row a claim."""
-    header = ["#", "paper", "kind", "method vs baseline", "metric", "here", "difference [95 % interval]", "n", "scale", "verdict"]
+    header = [
+        "#",
+        "paper",
+        "kind",
+        "method vs baseline",
+        "metric",
+        "here",
+        "difference [95 % interval]",
+        "n",
+        "scale",
+        "verdict",
+    ]
     rows = [
-        [str(v.number), v.paper, v.kind, f"{v.method_arm} vs {v.baseline_arm}", v.metric, v.measured, v.difference, str(v.seeds), v.scale, v.verdict]
+        [
+            str(v.number),
+            v.paper,
+            v.kind,
+            f"{v.method_arm} vs {v.baseline_arm}",
+            v.metric,
+            v.measured,
+            v.difference,
+            str(v.seeds),
+            v.scale,
+            v.verdict,
+        ]
         for v in claims
     ]
     return table(header, rows, right=(0, 7))
@@ -71,30 +96,46 @@ def claims_table(claims: list[ClaimView]) -> str:
 
 def claim_lines(view: ClaimView) -> list[str]:
     """One claim in full."""
-    lines = [f"**{view.number}. {escape(view.claim)}**  ", f"*{view.verdict}* \N{MIDDLE DOT} {view.paper}, {view.kind}  "]
+    lines = [
+        f"**{view.number}. {escape(view.claim)}**  ",
+        f"*{view.verdict}* \N{MIDDLE DOT} {view.paper}, {view.kind}  ",
+    ]
     origin = f" ({escape(view.read_from)})" if view.read_from else ""
     lines.append(f"published: {escape(view.published)}{origin}  ")
     place = f"{escape(view.metric)}, {escape(view.dataset)}, scale {view.scale}, source {view.source}"
     if view.bar is None:
         return [*lines, f"here: not measured ({place})"]
-    lines.append(f"here: {view.measured}, difference {escape(view.difference)}, {view.seeds} repetitions ({place})  ")
-    lines.append(f"compared: {escape(view.method)} against {escape(view.baseline)}" + (f"; margin {view.margin}" if view.margin else ""))
+    lines.append(f"here: {view.measured}, difference {cell(view.difference)}, {view.seeds} repetitions ({place})  ")
+    lines.append(
+        f"compared: {escape(view.method)} against {escape(view.baseline)}"
+        + (f"; margin {view.margin}" if view.margin else "")
+    )
     return [*lines[:-1], f"{lines[-1]}  ", text.sentence(f"{view.power}.")] if view.power else lines
 
 
 def how_to_read() -> list[str]:
     """The rules of the verdicts."""
     lines = ["## How verdicts are made", ""]
-    lines += ["Method and baseline are compared repetition by repetition (same seed, same data order, same initial weights where possible).", ""]
+    lines += [
+        "Method and baseline are compared seed by seed: same data order and, where possible, same initial weights.",
+        "",
+    ]
     lines += [f"- **{verdict}**: {meaning}." for verdict, meaning in text.MEANINGS.items()]
-    return [*lines, "", "Published and measured figures come from different data and sizes: compare the direction and the verdict, not the digits."]
+    return [
+        *lines,
+        "",
+        "Published and measured figures come from different data and sizes: compare directions, not digits.",
+    ]
 
 
 def audit_page(results: Results) -> str:
     """reports/audit.md: one table a paper."""
     wrong = int((~results.audit["ok"].astype(bool)).sum())
     lines = [NOTE, "", "# Audit: published figures computed without training", ""]
-    lines += [f"{len(results.audit) - wrong} of {len(results.audit)} figures agree within the rounding of the published one; {wrong} do not.", ""]
+    lines += [
+        f"{len(results.audit) - wrong} of {len(results.audit)} figures agree within their tolerance; {wrong} do not.",
+        "",
+    ]
     for slug in results.slugs:
         lines += [f"## {slug}", "", audit_table(results, slug), ""]
     return "\n".join(lines)
@@ -103,29 +144,57 @@ def audit_page(results: Results) -> str:
 def audit_table(results: Results, slug: str) -> str:
     """The audit of one paper."""
     rows = views.audit_rows(results.audit[results.audit["paper"] == slug])
-    return table(views.AUDIT_HEADER, rows, right=(2, 3, 4, 5)) if rows else "No figure of this paper can be checked without training.\n"
+    return (
+        table(views.AUDIT_HEADER, rows, right=(2, 3, 4, 5))
+        if rows
+        else "No figure of this paper can be checked without training.\n"
+    )
 
 
 def paper_page(results: Results, slug: str, claims: list[ClaimView], figures: list[tuple[str, str]]) -> str:
     """reports/papers/<slug>.md. `figures` are (file name in reports/figures, caption)."""
     about = results.of(slug)[-1].about
-    lines = [NOTE, "", f"# {escape(about['title'])}", "", f"{escape(about['authors'])}. {escape(about['venue'])}, {about['year']}. <{about['url']}>", ""]
+    lines = [
+        NOTE,
+        "",
+        f"# {escape(about['title'])}",
+        "",
+        f"{escape(about['authors'])}. {escape(about['venue'])}, {about['year']}. <{about['url']}>",
+        "",
+    ]
     lines += ["## Claims", "", claims_table(claims)]
     for view in claims:
         lines += [*claim_lines(view), ""]
-    lines += ["## All arms", "", "Mean \N{PLUS-MINUS SIGN} half of the 95 % interval over n repetitions; figures without an interval are the same in all.", ""]
+    lines += [
+        "## All arms",
+        "",
+        "Mean \N{PLUS-MINUS SIGN} half of the 95 % interval over n repetitions; without an interval: the same in all.",
+        "",
+    ]
     for summary in results.of(slug):
         for view in views.arms_views(summary):
-            lines += [f"### {escape(view.title)} (scale {view.scale}, source {view.source}, {summary.about['eval_split']} split)", ""]
+            lines += [
+                f"### {escape(view.title)} (scale {view.scale}, source {view.source}, {about['eval_split']} split)",
+                "",
+            ]
+            lines += [f"{text.sentence(escape(view.about))}.", ""] if view.about else []
             lines += [table(view.header, view.rows, right=range(2, len(view.header)))]
     lines += ["## Figures", ""] if figures else []
     for name, caption in figures:
         lines += [f"![{escape(caption)}](../figures/{name})", ""]
     lines += ["## How the setting was chosen", "", escape(about["setting"]), "", "## Published figures", ""]
-    lines += [table(["quantity", "value", "read from", "how sure"], published_rows(about)), "## Audit", "", audit_table(results, slug)]
+    lines += [
+        table(["quantity", "value", "read from", "how sure"], published_rows(about)),
+        "## Audit",
+        "",
+        audit_table(results, slug),
+    ]
     return "\n".join(lines)
 
 
 def published_rows(about: dict) -> list[list[str]]:
     """The paper's own figures as texts."""
-    return [[row["quantity"], text.plain(row["value"], row["unit"]), row["read_from"], row["flag"]] for row in about["published"]]
+    return [
+        [row["quantity"], text.plain(row["value"], row["unit"]), row["read_from"], row["flag"]]
+        for row in about["published"]
+    ]

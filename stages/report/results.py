@@ -54,12 +54,19 @@ class Results:
 
 
 def expected(params: Path, scales: Sequence[str]) -> list[tuple[str, str]]:
-    """(paper, scale) of everything that has to be reported: every folder of params with a claim.yaml, at each scale that it has."""
+    """(paper, scale) of everything that has to be reported: every folder of params with a claim.yaml, at each scale
+    that it has.
+    """
     unknown = [scale for scale in scales if scale not in SCALES]
     if unknown or not scales:
         raise StageError(f"scales={list(scales)}: expected one or more of {', '.join(SCALES)}")
     papers = sorted(path.parent.name for path in params.glob("*/claim.yaml"))
-    return [(paper, scale) for paper in papers for scale in SCALES if scale in scales and (params / paper / f"{scale}.yaml").is_file()]
+    return [
+        (paper, scale)
+        for paper in papers
+        for scale in SCALES
+        if scale in scales and (params / paper / f"{scale}.yaml").is_file()
+    ]
 
 
 def load(grid: Sequence[tuple[str, str]], runs: Path, costs: Path) -> Results:
@@ -72,14 +79,19 @@ def load(grid: Sequence[tuple[str, str]], runs: Path, costs: Path) -> Results:
     cost = _costs(costs)
     seconds = [cost.get((paper, scale)) for paper, scale in zip(merged["paper"], merged["scale"], strict=True)]
     merged["core_seconds"] = pandas.Series(seconds, dtype="float64")
-    inputs = [runs / "results" / paper / scale / "manifest.json" for paper, scale in grid] + [runs / "audit" / f"{paper}.csv" for paper in papers]
+    inputs = [runs / "results" / paper / scale / "manifest.json" for paper, scale in grid] + [
+        runs / "audit" / f"{paper}.csv" for paper in papers
+    ]
     return Results(summaries, merged, audit.load(runs / "audit", papers), inputs + ([costs] if costs.is_file() else []))
 
 
 def _summary(folder: Path) -> Summary:
     """One paper at one scale, its files equal to their manifest."""
     if not (folder / "manifest.json").is_file():
-        raise StageError(f"{folder / 'manifest.json'}: missing; run stages/report/summarise.py paper={folder.parent.name} scale={folder.name} first")
+        raise StageError(
+            f"{folder / 'manifest.json'}: missing; run stages/report/summarise.py paper={folder.parent.name} "
+            f"scale={folder.name} first"
+        )
     artifacts.verify_manifest(folder / "manifest.json")
     return Summary(
         artifacts.read_json(folder / "paper.json"),
@@ -89,14 +101,28 @@ def _summary(folder: Path) -> Summary:
     )
 
 
-_TEXTS = ["paper", "kind", "title", "claim", "metric", "better", "method_arm", "baseline_arm", "verdict", "scale", "source", "id", "dataset"]
+_TEXTS = [
+    "paper",
+    "kind",
+    "title",
+    "claim",
+    "metric",
+    "better",
+    "method_arm",
+    "baseline_arm",
+    "verdict",
+    "scale",
+    "source",
+    "id",
+    "dataset",
+]
 _TEXTS += ["test", "published_unit", "read_from", "flag", "arm", "role", "layer"]
 
 
 def _table(path: Path, columns: list[str]) -> pandas.DataFrame:
     """A table with exactly these columns; numbers come back to the last digit, empty texts stay texts."""
     types = {name: str for name in _TEXTS if name in columns}
-    table = pandas.read_csv(path, float_precision="round_trip", dtype=types, keep_default_na=True)
+    table = pandas.read_csv(path, dtype=types, keep_default_na=True)
     if list(table.columns) != columns:
         raise StageError(f"{path}: expected the columns {', '.join(columns)}; run its stage again")
     return table.assign(**{name: table[name].fillna("") for name in types})
@@ -106,9 +132,13 @@ def _costs(path: Path) -> dict[tuple[str, str], float]:
     """core_seconds by (paper, scale); empty where nothing was measured."""
     if not path.is_file():
         return {}
-    table = pandas.read_csv(path, dtype={"paper": str, "scale": str}, float_precision="round_trip")
-    if not {"paper", "scale", "core_seconds"} <= set(table.columns) or not pandas.api.types.is_numeric_dtype(table["core_seconds"]):
-        raise StageError(f"{path}: expected the columns paper, scale, core_seconds (a number); make it again with the benchmark run")
+    table = pandas.read_csv(path, dtype={"paper": str, "scale": str})
+    if not {"paper", "scale", "core_seconds"} <= set(table.columns) or not pandas.api.types.is_numeric_dtype(
+        table["core_seconds"]
+    ):
+        raise StageError(
+            f"{path}: expected the columns paper, scale, core_seconds (a number); make it again with the benchmark run"
+        )
     if table.duplicated(["paper", "scale"]).any():
         raise StageError(f"{path}: a paper and scale stand in two rows; make it again with the benchmark run")
     return {(row.paper, row.scale): float(row.core_seconds) for row in table.itertuples()}

@@ -1,7 +1,7 @@
 """The schema of params/<paper>/claim.yaml: what a paper claims, and how each claim is tested here.
 
-Everything is checked when the file is read, so that a claim that cannot be tested stops the run with one line and not with a table that
-lacks a row.
+Everything is checked when the file is read, so that a claim that cannot be tested stops the run with one line and not
+with a table that lacks a row.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Paper:
-    """A whole claim.yaml. `single_files` are data sets whose metrics file holds all arms at once; `generated` names those made by a program."""
+    """A whole claim.yaml. `single_files` are data sets whose metrics file holds all arms at once; `generated` names
+    those made by a program.
+    """
 
     title: str
     authors: str
@@ -80,6 +82,8 @@ def parse(tree: dict, origin: str) -> Paper:
     fields["published"] = [_published(row, f"{origin}: published[{i}]") for i, row in enumerate(fields["published"])]
     fields["claims"] = [_claim(row, f"{origin}: claims[{i}]") for i, row in enumerate(fields["claims"])]
     paper = Paper(**fields)
+    if not paper.url.startswith(("https://", "http://")):
+        raise StageError(f"{origin}: url: expected a web address, got {paper.url!r}")
     _check_arms(paper, origin)
     _check_claims(paper, origin)
     return paper
@@ -92,7 +96,9 @@ _TYPES = {
 
 
 def _fields(kind: type, tree: object, where: str) -> dict:
-    """The keyword arguments of dataclass `kind` found in `tree`: no key unknown, none missing, each of the declared type."""
+    """The keyword arguments of dataclass `kind` found in `tree`: no key unknown, none missing, each of the declared
+    type.
+    """
     if not isinstance(tree, dict):
         raise StageError(f"{where}: expected keys and values, got {type(tree).__name__}")
     known = {f.name: f for f in dataclasses.fields(kind)}
@@ -142,7 +148,9 @@ def _claim(tree: object, where: str) -> Claim:
     _one_of(claim.test, ("superiority", "noninferiority"), f"{where}.test")
     _one_of(claim.flag, FLAGS, f"{where}.flag")
     if claim.test == "noninferiority" and claim.margin is None:
-        raise StageError(f"{where}.margin: a noninferiority test needs a margin fixed beforehand, in the unit of {claim.metric}")
+        raise StageError(
+            f"{where}.margin: a noninferiority test needs a margin fixed beforehand, in the unit of {claim.metric}"
+        )
     if claim.test == "superiority" and claim.margin is not None:
         raise StageError(f"{where}.margin: only a noninferiority test has a margin; remove it or change test")
     if claim.margin is not None and claim.margin <= 0:
@@ -163,7 +171,9 @@ def _check_arms(paper: Paper, origin: str) -> None:
 
 
 def _check_claims(paper: Paper, origin: str) -> None:
-    """Claims are unique, name arms that exist (a single-file data set may have arms of its own) and include a headline."""
+    """Claims are unique, name arms that exist (a single-file data set may have arms of its own) and include a
+    headline.
+    """
     ids = [claim.id for claim in paper.claims]
     if len(set(ids)) != len(ids):
         raise StageError(f"{origin}: claims: ids must differ, got {', '.join(ids)}")
@@ -173,4 +183,6 @@ def _check_claims(paper: Paper, origin: str) -> None:
         for key in ("method_arm", "baseline_arm"):
             arm = getattr(claim, key)
             if arm not in paper.arm_titles or (arm not in paper.arms and claim.dataset not in paper.single_files):
-                raise StageError(f"{origin}: claims.{claim.id}.{key}: arm {arm!r} does not exist; arms are {', '.join(paper.arms)}")
+                raise StageError(
+                    f"{origin}: claims.{claim.id}.{key}: arm {arm!r} does not exist; arms are {', '.join(paper.arms)}"
+                )

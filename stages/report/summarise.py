@@ -1,15 +1,18 @@
 """Stage: one paper's metrics at one scale become its tables of claims, arms and layers.
 
-    python stages/report/summarise.py paper=dcp scale=small
+python stages/report/summarise.py paper=dcp scale=small
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.lib.stage import MISSING, StageError, field, stage
+
+if TYPE_CHECKING:
+    from stages.report.schema import Paper
 
 
 @dataclass
@@ -27,9 +30,10 @@ class Config:
 
 @stage(Config, files={"claim": "{paper}/claim", "repeats": "{paper}/{scale}:repeats"})
 def main(cfg: Config) -> None:
-    """Summarise a paper at one scale. Reads exactly the metrics files that claim.yaml's arms and data sets, the seeds and the scale's repeats
-    list (a missing one is an error, others are ignored); writes claims.csv, arms.csv, layers.csv and paper.json to
-    runs/results/<paper>/<scale>/."""
+    """Summarise a paper at one scale. Reads exactly the metrics files that claim.yaml's arms and data sets, the
+    seeds and the scale's repeats list (a missing one is an error, others are ignored); writes claims.csv, arms.csv,
+    layers.csv and paper.json to runs/results/<paper>/<scale>/.
+    """
     from stages.lib import artifacts
     from stages.report import arms, claims, grid, schema
 
@@ -42,18 +46,58 @@ def main(cfg: Config) -> None:
     sources = {dataset: item["source"] for dataset, item in about.items()}
 
     folder = Path("runs/results", cfg.paper, cfg.scale)
-    artifacts.write_csv(folder / "claims.csv", claims.claims_table(rows, paper, cfg.paper, cfg.scale, sources, cfg.source))
+    artifacts.write_csv(
+        folder / "claims.csv", claims.claims_table(rows, paper, cfg.paper, cfg.scale, sources, cfg.source)
+    )
     artifacts.write_csv(folder / "arms.csv", arms.arms_table(rows, paper, cfg.paper, cfg.scale, sources))
     artifacts.write_csv(folder / "layers.csv", arms.layers_table(layers, cfg.paper, cfg.scale))
-    artifacts.write_json(folder / "paper.json", {**asdict(paper), "slug": cfg.paper, "scale": cfg.scale, "eval_split": cfg.eval_split, "datasets": about})
+    artifacts.write_json(
+        folder / "paper.json",
+        {**asdict(paper), "slug": cfg.paper, "scale": cfg.scale, "eval_split": cfg.eval_split, "datasets": about},
+    )
+    manifests = [prepared(dataset) for dataset in about if dataset not in paper.generated]
     outputs = [folder / name for name in ("claims.csv", "arms.csv", "layers.csv", "paper.json")]
-    artifacts.write_manifest(folder / "manifest.json", outputs=outputs, inputs=[file.path for file in files], config=cfg)
+    artifacts.write_manifest(
+        folder / "manifest.json", outputs=outputs, inputs=[*manifests, *(file.path for file in files)], config=cfg
+    )
     print(f"{cfg.paper} {cfg.scale}: {len(files)} metrics files, {len(paper.claims)} claims -> {folder}")
 
 
-def describe(dataset: str, paper: Any, source: str) -> dict[str, str]:
-    """Title and source of a data set; one that a program makes is embedded, whatever the source, and is named as generated."""
-    return {"title": paper.dataset_titles.get(dataset, dataset), "source": "sample (generated)" if dataset in paper.generated else source}
+def describe(dataset: str, paper: Paper, source: str) -> dict[str, Any]:
+    """Title, source and particulars of a data set, from its prepare manifest. A set that is not the publisher's own
+    files says so in its title; one that the paper's own stage makes is embedded, whatever the source, and is named
+    as generated.
+    """
+    from stages.lib import artifacts
+
+    title = paper.dataset_titles.get(dataset, dataset)
+    if dataset in paper.generated:
+        return {
+            "title": f"{title} (generated)",
+            "source": "sample (generated)",
+            "about": "made by the paper's own stage",
+        }
+    manifest = prepared(dataset)
+    made = artifacts.read_json(manifest)
+    if made.get("source") != source or "files" not in made:
+        raise StageError(
+            f"{manifest}: source is {made.get('source')}, expected {source}; run the prepare stage of {dataset} again"
+        )
+    if made["files"] != "official":
+        title = f"{title} ({made['files']})"
+    counts = ", ".join(
+        f"{count:,} {split}" for split, count in sorted(made.get("counts", {}).items(), key=lambda item: -item[1])
+    )
+    return {
+        "title": title,
+        "source": source,
+        "about": "; ".join(part for part in (counts, made.get("split", "")) if part),
+    }
+
+
+def prepared(dataset: str) -> Path:
+    """The manifest that the data set's prepare stage wrote."""
+    return Path("runs/prepare", dataset, "manifest.json")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 from stages.lib import statistics
 
@@ -12,7 +13,8 @@ DASH = "\u2013"
 # What each verdict means, in the order of the tables' legend.
 MEANINGS = {
     statistics.REPRODUCED: "the whole 95 % interval of the paired difference lies on the claimed side of zero",
-    statistics.WITHIN_TOLERANCE: "for claims of \u201cno loss\u201d: the whole interval lies above minus the margin that was fixed beforehand",
+    statistics.WITHIN_TOLERANCE: "for claims of \u201cno loss\u201d: the whole interval lies above minus a margin "
+    "fixed beforehand",
     statistics.INCONCLUSIVE: "the interval contains zero (or the margin): this run cannot tell",
     statistics.CONTRADICTED: "the whole interval lies on the wrong side",
     statistics.NOT_TESTABLE: "the claim needs a larger scale, or there are fewer than 3 repetitions",
@@ -22,12 +24,13 @@ _LABELS = {
     "accuracy_before": "accuracy before fine-tuning",
     "accuracy_after": "accuracy after fine-tuning",
     "macs": "MACs",
+    "macs_sparse": "MACs without zero kernels",
     "bytes": "bytes on disk",
     "latency": "latency (s)",
     "latency_ms": "latency (ms)",
 }
 # Metrics whose mean is a count: no decimals are shown when all repetitions agree.
-_FIRST = ("accuracy_before", "accuracy_after", "accuracy", "macs", "parameters", "bytes")
+_FIRST = ("accuracy_before", "accuracy_after", "accuracy", "macs", "macs_sparse", "parameters", "bytes")
 
 
 def absent(value: object) -> bool:
@@ -47,7 +50,9 @@ def metric_order(metrics: list[str]) -> list[str]:
 
 
 def decimals(*values: float) -> int:
-    """Decimals that suit numbers of this size: 3 below 10, 2 below 1000, 1 for larger ones with a fraction, 0 for whole large ones."""
+    """Decimals that suit numbers of this size: 3 below 10, 2 below 1000, 1 for larger ones with a fraction, 0 for
+    whole large ones.
+    """
     largest = max((abs(v) for v in values if not absent(v)), default=0.0)
     if largest < 10:
         return 3
@@ -61,7 +66,7 @@ def number(value: float, places: int | None = None) -> str:
     if absent(value):
         return DASH
     text = f"{value:,.{decimals(value) if places is None else places}f}"
-    return text.replace("-", MINUS)
+    return text.replace("-", MINUS if any(digit in text for digit in "123456789") else "")
 
 
 def signed(value: float, places: int | None = None) -> str:
@@ -83,6 +88,9 @@ def difference(mean: float, low: float, high: float) -> str:
     if absent(mean):
         return DASH
     places = decimals(mean, low, high)
+    # A bound just beside zero decides the verdict, so it must not be rounded to zero.
+    while places < 7 and any(v and not absent(v) and abs(v) < 0.5 * 10**-places for v in (mean, low, high)):
+        places += 1
     if not absent(low) and low == high:
         return f"{signed(mean, places)} (exact)"
     return f"{signed(mean, places)} {interval(low, high, places)}".strip()
@@ -98,13 +106,19 @@ def plus_minus(mean: float, low: float, high: float) -> str:
     return f"{number(mean, places)} \u00b1 {number((high - low) / 2, places)}"
 
 
-def plain(value: float | None, unit: str = "") -> str:
-    """A published figure as it was written (shortest form), with its unit."""
+def plain(value: float | None, unit: str = "", beside: float | None = None) -> str:
+    """A published figure in its shortest form with its unit; with as many decimals as the figure `beside` it if that
+    has more.
+    """
     if absent(value):
         return DASH
-    text = f"{value:,}" if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
-    text = text.removesuffix(".0").replace("-", MINUS)
-    return f"{text} {unit}".strip() if unit not in ("%",) else f"{text} %"
+    places = max(_places(value), 0 if absent(beside) else _places(beside))
+    return f"{value:,.{places}f} {unit}".strip().replace("-", MINUS)
+
+
+def _places(value: float) -> int:
+    """Decimals of a number's shortest form."""
+    return max(0, -int(Decimal(repr(value)).normalize().as_tuple().exponent))
 
 
 def seconds(value: float) -> str:
@@ -128,7 +142,7 @@ def engineering(value: float) -> str:
 def wrap(sentence: str, width: int) -> list[str]:
     """The sentence in lines of at most `width` characters (a longer word stands alone)."""
     lines: list[str] = []
-    for word in sentence.split():
+    for word in filter(None, sentence.split(" ")):  # not split(): a no-break space holds
         if lines and len(lines[-1]) + 1 + len(word) <= width:
             lines[-1] += f" {word}"
         else:

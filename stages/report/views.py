@@ -67,18 +67,24 @@ def _claim_view(number: int, row: object, about: dict, limits: dict) -> ClaimVie
     """One row."""
     titles = about["arm_titles"]
     measured = not text.absent(row.difference)
-    places = text.decimals(row.method_mean, row.baseline_mean) if measured else None
     return ClaimView(
         number=number, paper=row.paper, kind=row.kind, claim=row.claim, verdict=row.verdict,
-        metric=text.metric_label(row.metric), dataset=dataset_title(about, row.dataset), scale=row.scale, source=row.source,
+        metric=text.metric_label(row.metric), dataset=dataset_title(about, row.dataset),
+        scale=row.scale, source=row.source,
         method=titles.get(row.method_arm, row.method_arm), baseline=titles.get(row.baseline_arm, row.baseline_arm),
         method_arm=row.method_arm, baseline_arm=row.baseline_arm,
         published=published(row), read_from=_read_from(row),
-        measured=f"{text.number(row.method_mean, places)} vs {text.number(row.baseline_mean, places)}" if measured else text.DASH,
+        measured=_versus(row) if measured else text.DASH,
         difference=text.difference(row.difference, row.ci_low, row.ci_high), seeds=int(row.n_seeds),
         margin="" if text.absent(row.margin) else text.number(row.margin), power=power(row),
         core_seconds=text.seconds(row.core_seconds), bar=_bar(row, limits[row.paper, row.metric]) if measured else None,
     )  # fmt: skip
+
+
+def _versus(row: object) -> str:
+    """Both means, to the same number of decimals."""
+    places = text.decimals(row.method_mean, row.baseline_mean)
+    return f"{text.number(row.method_mean, places)} vs {text.number(row.baseline_mean, places)}"
 
 
 def dataset_title(about: dict, dataset: str) -> str:
@@ -93,7 +99,8 @@ def published(row: object) -> str:
         return text.DASH
     if text.absent(row.published_baseline):
         return text.plain(row.published_method, unit)
-    return f"{text.plain(row.published_method)} vs {text.plain(row.published_baseline, unit)}"
+    method, baseline = row.published_method, row.published_baseline
+    return f"{text.plain(method, beside=baseline)} vs {text.plain(baseline, unit, beside=method)}"
 
 
 def _read_from(row: object) -> str:
@@ -104,7 +111,9 @@ def _read_from(row: object) -> str:
 
 
 def gain(row: object) -> tuple[float, float, float]:
-    """Difference and bounds turned so that larger is the claimed direction (bounds equal the difference where there are none)."""
+    """Difference and bounds turned so that larger is the claimed direction (bounds equal the difference where there
+    are none).
+    """
     low, high = (row.difference, row.difference) if text.absent(row.ci_low) else (row.ci_low, row.ci_high)
     return (row.difference, low, high) if row.better == "higher" else (-row.difference, -high, -low)
 
@@ -129,14 +138,20 @@ def _bar(row: object, limits: tuple[float, float]) -> Bar:
 
 
 def power(row: object) -> str:
-    """For an inconclusive claim: how many repetitions would settle a difference of the size that was seen. Otherwise nothing."""
+    """For an inconclusive claim: how many repetitions would settle a difference of the size that was seen. Otherwise
+    nothing.
+    """
     if row.verdict != INCONCLUSIVE or text.absent(row.ci_low) or row.n_seeds < 2:
         return ""
     middle = gain(row)[0]
     reach = abs(middle) if text.absent(row.margin) else abs(middle + row.margin)
     spread = spread_of(Interval(row.difference, row.ci_low, row.ci_high, int(row.n_seeds)))
     needed = seeds_needed(spread, reach) if reach > 0 and math.isfinite(spread) else None
-    return "no number of repetitions would settle it" if needed is None else f"about {needed:,} repetitions would settle a difference of this size"
+    return (
+        "no number of repetitions would settle it"
+        if needed is None
+        else f"about {needed:,} repetitions would settle a difference of this size"
+    )
 
 
 def tally(claims: list[ClaimView]) -> list[tuple[str, int]]:
@@ -146,12 +161,15 @@ def tally(claims: list[ClaimView]) -> list[tuple[str, int]]:
 
 @dataclass(frozen=True)
 class ArmsView:
-    """All arms of one paper, scale and data set: a header and rows of texts, with the slug and role of each row's arm."""
+    """All arms of one paper, scale and data set: a header and rows of texts, with the slug and role of each row's
+    arm.
+    """
 
     dataset: str
     title: str
     source: str
     scale: str
+    about: str
     header: list[str]
     rows: list[list[str]]
     arms: list[str]
@@ -159,7 +177,9 @@ class ArmsView:
 
 
 def arms_views(summary: Summary) -> list[ArmsView]:
-    """One table a data set: arms down, metrics across, each cell mean and half-width; the last column counts repetitions."""
+    """One table a data set: arms down, metrics across, each cell mean and half-width; the last column counts
+    repetitions.
+    """
     return [_arms_view(summary, dataset, table) for dataset, table in summary.arms.groupby("dataset", sort=False)]
 
 
@@ -172,10 +192,20 @@ def _arms_view(summary: Summary, dataset: str, table: pandas.DataFrame) -> ArmsV
     for arm in first.itertuples():
         seeds = sorted(set(table.loc[table["arm"] == arm.arm, "n_seeds"]))
         count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]}{text.DASH}{seeds[-1]}"
-        rows.append([arm.title, arm.role.replace("_", " "), *(cells.get((arm.arm, metric), text.DASH) for metric in metrics), count])
+        rows.append(
+            [
+                arm.title,
+                arm.role.replace("_", " "),
+                *(cells.get((arm.arm, metric), text.DASH) for metric in metrics),
+                count,
+            ]
+        )
     header = ["arm", "role", *map(text.metric_label, metrics), "n"]
     source = table["source"].iloc[0]
-    return ArmsView(dataset, dataset_title(summary.about, dataset), source, summary.scale, header, rows, first["arm"].tolist(), first["role"].tolist())
+    title, about = dataset_title(summary.about, dataset), summary.about["datasets"].get(dataset, {}).get("about", "")
+    return ArmsView(
+        dataset, title, source, summary.scale, about, header, rows, first["arm"].tolist(), first["role"].tolist()
+    )
 
 
 AUDIT_HEADER = ["configuration", "quantity", "published", "computed", "relative error", "tolerance", "ok", "read from"]
@@ -185,8 +215,9 @@ def audit_rows(audit: pandas.DataFrame) -> list[list[str]]:
     """The audit of one paper as texts, in AUDIT_HEADER's order."""
     return [
         [
-            row.configuration, row.quantity, audit_number(row.published), audit_number(row.computed), f"{row.relative_error:.2%}".replace("-", text.MINUS),
-            f"{row.tolerance:.2%}", "yes" if row.ok else "NO", row.read_from,
+            row.configuration, row.quantity, audit_number(row.published), audit_number(row.computed),
+            f"{row.relative_error:.2%}".replace("-", text.MINUS), f"{row.tolerance:.2%}",
+            "yes" if row.ok else "NO", row.read_from,
         ]
         for row in audit.itertuples()
     ]  # fmt: skip

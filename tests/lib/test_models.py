@@ -171,6 +171,8 @@ BAD = {
     "stages is a word": lambda: corrupt(lambda r: r.update(stages="222")),
     "input smaller than the stem": lambda: corrupt(lambda r: (r.update(input=[3, 1, 1]), r["stem"].update(padding=0))),
     "vgg starts with a pooling": lambda: {"kind": "vgg", "input": [3, 8, 8], "classes": 2, "layers": ["M", 8]},
+    "vgg starts with a list": lambda: {"kind": "vgg", "input": [3, 8, 8], "classes": 2, "layers": [[8]]},
+    "vgg with a list inside": lambda: {"kind": "vgg", "input": [3, 8, 8], "classes": 2, "layers": [8, [8]]},
     "vgg with an unknown pooling": lambda: {"kind": "vgg", "input": [3, 8, 8], "classes": 2, "layers": [8, "X"]},
     "vgg pools more than there is": lambda: {
         "kind": "vgg",

@@ -17,7 +17,8 @@ def test_mean_interval_agrees_with_scipy(n, level):
     oracle = stats.ttest_1samp(values, 0.0).confidence_interval(level)
     got = mean_interval(values, level)
     assert (got.low, got.high) == pytest.approx((oracle.low, oracle.high), rel=1e-12)
-    assert got.mean == pytest.approx(values.mean()) and got.n == n
+    assert got.mean == pytest.approx(values.mean())
+    assert got.n == n
 
 
 def test_paired_interval_agrees_with_scipy_and_not_with_the_unpaired_test():
@@ -44,7 +45,7 @@ def test_interval_covers_the_true_mean_at_its_level():
 
 
 @pytest.mark.parametrize(
-    "low, high, better, expected",
+    ("low", "high", "better", "expected"),
     [
         (0.01, 0.03, "higher", st.REPRODUCED),
         (0.0, 0.03, "higher", st.INCONCLUSIVE),  # a bound that touches zero does not clear it
@@ -65,7 +66,7 @@ def test_superiority(low, high, better, expected):
 
 
 @pytest.mark.parametrize(
-    "low, high, expected",
+    ("low", "high", "expected"),
     [
         (0.001, 0.03, st.REPRODUCED),
         (0.0, 0.03, st.WITHIN_TOLERANCE),
@@ -96,7 +97,9 @@ def test_too_few_seeds_are_never_a_verdict(n):
 
 def test_one_value_has_no_bounds():
     one = mean_interval([0.5])
-    assert one.mean == 0.5 and math.isnan(one.low) and math.isnan(one.high)
+    assert one.mean == 0.5
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
     assert math.isnan(spread_of(one))
 
 
@@ -116,9 +119,9 @@ def test_counted_quantities_have_a_point_interval():
 
 @pytest.mark.parametrize("bad", [[], [math.nan, 1.0], [math.inf, 1.0], [[1.0, 2.0]]])
 def test_values_that_cannot_be_averaged_are_refused(bad):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="mean interval"):
         mean_interval(bad)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="method"):
         paired_interval(bad, [1.0, 1.0])
 
 
@@ -128,19 +131,19 @@ def test_unpaired_lengths_are_refused():
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "names"),
     [
-        {"better": "up"},
-        {"test": "equivalence"},
-        {"margin": 0.1},
-        {"test": "noninferiority"},
-        {"test": "noninferiority", "margin": 0.0},
-        {"test": "noninferiority", "margin": -0.1},
-        {"test": "noninferiority", "margin": math.nan},
+        ({"better": "up"}, "better"),
+        ({"test": "equivalence"}, "test"),
+        ({"margin": 0.1}, "margin"),
+        ({"test": "noninferiority"}, "margin"),
+        ({"test": "noninferiority", "margin": 0.0}, "margin"),
+        ({"test": "noninferiority", "margin": -0.1}, "margin"),
+        ({"test": "noninferiority", "margin": math.nan}, "margin"),
     ],
 )
-def test_impossible_rules_are_refused(settings):
-    with pytest.raises(ValueError):
+def test_impossible_rules_are_refused(settings, names):
+    with pytest.raises(ValueError, match=names):
         verdict(Interval(0, -1, 1, 5), **settings)
 
 
@@ -149,7 +152,9 @@ def test_spread_is_recovered_from_the_interval():
     assert spread_of(mean_interval(values)) == pytest.approx(values.std(ddof=1), rel=1e-12)
 
 
-@pytest.mark.parametrize("spread, half_width", [(0.02, 0.01), (0.01, 0.01), (0.03, 0.005), (0.007, 0.05), (0.0, 0.01)])
+@pytest.mark.parametrize(
+    ("spread", "half_width"), [(0.02, 0.01), (0.01, 0.01), (0.03, 0.005), (0.007, 0.05), (0.0, 0.01)]
+)
 def test_seeds_needed_is_the_first_n_that_reaches_the_half_width(spread, half_width):
     n = seeds_needed(spread, half_width)
     assert n >= st.LEAST_SEEDS
@@ -161,5 +166,5 @@ def test_seeds_needed_is_the_first_n_that_reaches_the_half_width(spread, half_wi
 def test_seeds_needed_edges():
     assert seeds_needed(1.0, 1e-6) is None
     for spread, half_width in [(-1, 1), (1, 0), (math.nan, 1)]:
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="spread"):
             seeds_needed(spread, half_width)

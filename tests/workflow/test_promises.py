@@ -52,8 +52,8 @@ EDITS = {
     "rounded away": ("params/dcp.yaml", "lr: 2", "lr: 3"),
     "ratio": ("params/chex.yaml", "ratio: 3", "ratio: 5"),
     "report": ("params/report.yaml", "digits: 2", "digits: 3"),
-    "code": ("code/prune.py", "import json", "import json  # edited"),
-    "shared code": ("code/helper.py", "import json", "import json  # edited"),
+    "code": ("code/prune.py", "import helper", "import helper  # edited"),
+    "shared code": ("code/helper.py", "import json, re", "import json, re  # edited"),
     "new seed": ("params/config.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]"),
     "removed arm": ("params/config.yaml", "arms: [l1, dcp]", "arms: [dcp]"),
     "declaration": ("stages/papers/dcp/dvc.yaml", "train.py paper=dcp", "train.py paper=dcp extra=1"),
@@ -269,7 +269,7 @@ def test_dead_parent_takes_the_server_and_its_jobs_along(fresh_toy: Path) -> Non
 
 
 def test_second_pipeline_in_one_clone_is_refused(fresh_toy: Path) -> None:
-    (fresh_toy / "wait").write_text("5")
+    (fresh_toy / "wait").write_text("20")
     first = start(fresh_toy, "snakemake --cores 1 prepare_numbers")
     wait_for(lambda: "prepare" in trace(fresh_toy))
     second = sh(fresh_toy, "snakemake --cores 1", check=False)
@@ -323,3 +323,32 @@ def no_processes(folder: Path) -> bool:
         except OSError:
             continue
     return True
+
+
+def test_restore_in_the_plan_is_a_restore_dvc_can_keep(toy: Path) -> None:
+    """The trial planned restores from run-cache entries whose outputs a kill had kept out of the cache."""
+    text = (toy / "params/dcp.yaml").read_text()
+    (toy / "params/dcp.yaml").write_text(text.replace("lr: 2", "lr: 12"))
+    sh(toy, "snakemake --cores 2")
+    (toy / "params/dcp.yaml").write_text(text)
+    kept = (toy / "runs/dcp/metrics/dcp/0.json").read_bytes()
+    shutil.rmtree(toy / ".dvc/cache/files")  # the run-cache still has every entry
+    executed(toy)
+    sh(toy, "snakemake --cores 2")
+    assert "train paper=dcp seed=0" in executed(toy)
+    assert (toy / "runs/dcp/metrics/dcp/0.json").read_bytes() != kept
+    assert clean(toy)
+
+
+def test_dry_run_knows_what_can_be_restored(toy: Path) -> None:
+    shutil.rmtree(toy / "runs/dcp")
+    from workflow.engine.plan import make_plan
+    from workflow.engine.repository import open_repo, repository_lock
+
+    repo = open_repo(toy)
+    with repository_lock(repo):
+        plan = make_plan(repo)
+    states = {address.split("/")[-1]: d.state for address, d in plan.decisions.items()}
+    assert {d.state for a, d in plan.decisions.items() if "papers/dcp" in a} == {"ok", "restore"}
+    assert states["dvc.yaml:report"] == "ok"
+    assert not (toy / "runs/dcp").exists()

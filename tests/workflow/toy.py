@@ -161,6 +161,7 @@ def environment(folder: Path, **extra: str) -> dict[str, str]:
         "TRACE": str(folder / "trace"),
         "DVC_NO_ANALYTICS": "1",
         "SHELL": "/bin/sh",
+        "REPRISE_PRELOAD": "",  # these scripts import nothing that is worth preloading
         **extra,
     }
 

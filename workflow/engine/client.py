@@ -11,18 +11,26 @@ def main() -> int:
     """Hand over the standard streams, wait for the exit code; if the server is gone, run the plain job."""
     path, address = sys.argv[1:3]
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    message = json.dumps({"address": address, "environment": dict(os.environ)}).encode()
+    header = len(message).to_bytes(4, "big")
+    streams = array.array("i", [0, 1, 2])
     try:
         connection.connect(path)
+        connection.sendmsg([header], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+        connection.sendall(message)
+        taken = connection.recv(1)
     except OSError:
+        taken = b""
+    if not taken:  # no server, or one that ended before it took the job
         return plain(address)
-    message = json.dumps({"address": address, "environment": dict(os.environ)}).encode()
-    streams = array.array("i", [0, 1, 2])
-    header = len(message).to_bytes(4, "big")
-    connection.sendmsg([header], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
-    connection.sendall(message)
-    answer = connection.recv(16)
-    # An empty answer means that the server died: the job has failed, and nothing of it was committed.
-    return int(answer) if answer else 1
+    try:
+        answer = connection.recv(16)
+    except OSError:
+        answer = b""
+    if not answer:
+        sys.stderr.write("error: the warm-start server died while it ran this job; nothing was committed, run again\n")
+        return 1
+    return int(answer)
 
 
 def plain(address: str) -> int:

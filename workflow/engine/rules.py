@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -143,8 +145,7 @@ class Pipeline:
         os.environ[PLAN_VARIABLE] = str(path)
         os.environ["REPRISE_PYTHON"] = sys.executable
         if self.warm and stale:
-            socket = start_server(path)
-            self.command = f"{sys.executable} -S -E {CLIENT} {socket}"
+            self.command = f"{sys.executable} -S -E {CLIENT} {start_server(path)}"
 
     def remade(self, path: str) -> bool:
         """Whether `path` is an output of a stage that is not up to date."""
@@ -171,28 +172,34 @@ class Pipeline:
 
 
 def start_server(plan: Path) -> str:
-    """Start the warm-start server; returns its socket. It ends when this process does, however that ends."""
+    """Start the warm-start server; returns its socket. It ends when this process does, however that ends.
+
+    The socket listens before the server has imported anything, so that early clients wait for it.
+    """
     folder = tempfile.mkdtemp(prefix="reprise-")
-    socket = os.path.join(folder, "server")
+    path = os.path.join(folder, "server")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(1024)
     read, write = os.pipe()
     with open(STATE / "server.log", "a") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workflow.engine.server", socket, str(plan), str(read)],
-            pass_fds=[read],
+            [sys.executable, "-m", "workflow.engine.server", str(listener.fileno()), str(plan), str(read)],
+            pass_fds=[listener.fileno(), read],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
+    listener.close()
     os.close(read)
 
     def stop() -> None:
         os.close(write)
         process.wait()
-        if os.path.isdir(folder):
-            os.rmdir(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(stop)
-    return socket
+    return path
 
 
 # Snakemake's ways of being started that run no job.

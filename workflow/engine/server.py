@@ -4,7 +4,7 @@ Importing torch and DVC costs seconds, a fork milliseconds. The server keeps to 
 operation before a fork (thread pools do not survive one) and imports none of the project's own modules, so a
 job always runs the code on disk. It ends when the pipe from the Snakemake process closes, however that ends.
 
-    python -m workflow.engine.server SOCKET PLAN PIPE_FD
+    python -m workflow.engine.server SOCKET_FD PLAN PIPE_FD
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from workflow.engine.job import Job, JobError, load_plan
 from workflow.engine.repository import open_repo
 
 GRACE = 30.0  # seconds between SIGTERM and SIGKILL, enough for a stage to save its resumable state
-PRELOAD = ("numpy", "torch", "torch._dynamo", "hydra", "omegaconf", "pandas", "safetensors.torch", "tqdm")
+PRELOAD = "numpy,torch,hydra,omegaconf,pandas,safetensors.torch,tqdm"
 
 
 @dataclass
@@ -47,15 +47,13 @@ class Running:
 class Server:
     """A single-threaded loop over clients, children and the parent's pipe."""
 
-    def __init__(self, path: str, plan: Path, pipe: int) -> None:
+    def __init__(self, listener: int, plan: Path, pipe: int) -> None:
         self.declarations = Declarations(open_repo())
         self.records, self.order = load_plan(plan, self.declarations.repo.root_dir)
         self.selector = selectors.DefaultSelector()
         self.clients: dict[int, Running] = {}
         self.closing = False
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(path)
-        self.listener.listen(128)
+        self.listener = socket.socket(fileno=listener)
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_read, False)
         os.set_blocking(wake_write, False)
@@ -104,6 +102,8 @@ class Server:
 
     def _start(self, client: Running, request: dict[str, Any]) -> None:
         address = request["address"]
+        with contextlib.suppress(OSError):
+            client.connection.sendall(b"+")
         try:
             with redirected(client.streams):
                 client.job = Job(self.declarations, address, self.records[address], self.order)
@@ -205,21 +205,17 @@ def redirected(streams: list[int]) -> Any:
 
 
 def preload() -> None:
-    """Import what most stages need; what is not installed is left out."""
-    for name in PRELOAD:
-        with contextlib.suppress(ImportError):
+    """Import what most stages need (REPRISE_PRELOAD names other modules); what is not installed is left out."""
+    for name in os.environ.get("REPRISE_PRELOAD", PRELOAD).split(","):
+        with contextlib.suppress(ImportError, ValueError):
             importlib.import_module(name)
 
 
 def main() -> None:
     """Serve one Snakemake run."""
-    path, plan, pipe = sys.argv[1:4]
+    listener, plan, pipe = sys.argv[1:4]
     preload()
-    server = Server(path, Path(plan), int(pipe))
-    try:
-        server.serve()
-    finally:
-        Path(path).unlink(missing_ok=True)
+    Server(int(listener), Path(plan), int(pipe)).serve()
 
 
 if __name__ == "__main__":

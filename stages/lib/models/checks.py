@@ -12,9 +12,7 @@ LARGEST = 1 << 20  # far above any real width; a typing error must not allocate 
 
 
 def refuse(where: str, expected: str, got: Any) -> StageError:
-    """The error for a wrong entry `where` of an architecture record (returned, so that callers write `raise
-    refuse(...)`).
-    """
+    """The error for a wrong entry `where` of an architecture record; callers write `raise refuse(...)`."""
     return StageError(
         f"architecture record, {where}: expected {expected}, got {str(got)[:60]!r}; rebuild the file that holds it "
         "or correct the params file"
@@ -38,9 +36,7 @@ def integer(value: Any, where: str, least: int = 1) -> int:
 
 
 def integers(value: Any, where: str, lengths: tuple[int, ...] | None = None) -> list[int]:
-    """`value` itself, after checking that it is a non-empty list of positive whole numbers (of one of the given
-    lengths).
-    """
+    """`value` itself, after checking that it is a list of positive whole numbers, of one of the given lengths."""
     if not isinstance(value, list) or not value or (lengths and len(value) not in lengths):
         raise refuse(where, f"a list of {' or '.join(map(str, lengths or ('some',)))} whole numbers", value)
     return [integer(v, f"{where}[{i}]") for i, v in enumerate(value)]

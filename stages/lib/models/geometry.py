@@ -37,9 +37,7 @@ class Layer:
 
     @property
     def params(self) -> int:
-        """Learnable numbers: the weights, and a bias for each output where there is one (a normalisation always has
-        one).
-        """
+        """Learnable numbers: the weights, and a bias for each output (a normalisation always has one)."""
         return self.weights + (self.outputs if self.bias or self.kind == "norm" else 0)
 
 

@@ -1,4 +1,4 @@
-"""Pre-activation residual nets for small images (He et al. 2016, as used by dcp section 4).
+"""Pre-activation residual nets for small images (He et al. 2016, in the form that dcp uses).
 
 The first block of each stage shares its BN-ReLU with the shortcut; a projection is a bare 1x1 convolution; the net
 ends BN-ReLU-average-fc.

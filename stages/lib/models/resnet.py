@@ -1,6 +1,6 @@
-"""Residual nets in torchvision's layout (He et al.
+"""Residual nets in torchvision's layout (He et al. 2015, stride on the 3x3).
 
-2015, stride on the 3x3): same state_dict names, so published weights load by name.
+The state_dict has torchvision's names, so published weights load by name.
 """
 
 from torch import Tensor, nn
@@ -40,10 +40,7 @@ class PostActivationBlock(nn.Module):
 
 @register
 class ResNet(Net):
-    """Module paths as in torchvision.
-
-    `conv1`, `bn1`, `layer<s>.<b>.{conv1,bn1,...,downsample.0,downsample.1}`, `fc`.
-    """
+    """Module paths: `conv1`, `bn1`, `layer<s>.<b>.{conv1,bn1,...,downsample.0,downsample.1}`, `fc`."""
 
     kind = "resnet"
 
@@ -112,8 +109,9 @@ def _block_layers(canvas: Canvas, block: dict, at: str) -> None:
 
 
 def resnet(depth: int = 18, classes: int = 1000, image: int = 224, in_channels: int = 3) -> ResNet:
-    """The ImageNet ResNet of depth 18, 34, 50 or 101 for square images of side `image` (the head pools, so other
-    sides run too).
+    """The ImageNet ResNet of depth 18, 34, 50 or 101 for square images of side `image`.
+
+    The head averages over what is left of the picture, so other sides run too; `image` decides the counted MACs.
     """
     if depth not in DEPTHS:
         raise StageError(

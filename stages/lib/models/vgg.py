@@ -1,4 +1,4 @@
-"""VGG with batch normalisation for small images: convolutions with bias, one linear map (dcp section 4 and 5a)."""
+"""VGG with batch normalisation for small images: convolutions with bias, one linear map (the VGGNet of dcp)."""
 
 import copy
 
@@ -34,9 +34,9 @@ class PlainBlock(nn.Sequential):
 
 @register
 class VGG(Net):
-    """Record: `{kind, input.
+    """A row of convolutions; the stem is the identity. Module paths: `blocks.<i>.{conv,bn}`, `fc`.
 
-    [C,H,W], classes, layers: [64, 64, "M", ...]}`. Paths: `blocks.<i>.{conv,bn}`, `fc`; the stem is the identity.
+    Record: `{kind, input: [C,H,W], classes, layers: [64, 64, "M", ...]}`.
     """
 
     kind = "vgg"
@@ -65,7 +65,7 @@ class VGG(Net):
         checks.keys(record, {"kind", "input", "classes", "layers"}, "record")
         checks.integers(record["input"], "input", (3,))
         checks.integer(record["classes"], "classes")
-        if not isinstance(record["layers"], list) or not record["layers"] or record["layers"][0] in POOLS:
+        if not isinstance(record["layers"], list) or not record["layers"] or isinstance(record["layers"][0], str):
             raise checks.refuse("layers", "a list of widths and poolings that starts with a width", record["layers"])
         for i, layer in enumerate(record["layers"]):
             if not (isinstance(layer, str) and layer in POOLS):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.lib.stage import MISSING, StageError, field, stage
+from stages.papers.dcp.train import Net
 
 CSV = "runs/audit/dcp.csv"
 QUANTITIES = {"parameters": "parameters", "macs": "MACs"}  # key of params and record -> name in the table
@@ -23,6 +24,7 @@ class Figure:
     widths: list[int] = field(default_factory=list)
     name: str = ""  # of a configuration that is not just a rate
     ratio: bool = False  # printed as dense / pruned, not as a size
+    exact: bool = False  # known to the digit, not rounded
     parameters: float = MISSING
     macs: float = MISSING
     read_from: str = MISSING
@@ -32,7 +34,7 @@ class Figure:
 class AuditParams:
     """The section `audit` of params/dcp/paper.yaml."""
 
-    nets: dict[str, Any] = field(help="constructor and options of each net, by name")
+    nets: dict[str, Net] = field(help="constructor and options of each net, by name")
     significant: int = field(help="digits to which the paper prints sizes")
     decimals: int = field(help="decimals to which the paper prints ratios")
     figures: list[Figure] = field(help="printed figures: net, eta or widths, parameters, macs, where they were read")
@@ -47,10 +49,7 @@ class Config:
 
 
 def half_unit(value: float, significant: int) -> float:
-    """Largest relative rounding error of `value` printed to that many significant digits.
-
-    Half a unit of the last one.
-    """
+    """Largest relative error of `value` printed to that many significant digits: half a unit of the last one."""
     mantissa, _, exponent = f"{value:.{significant - 1}e}".partition("e")
     return 0.5 * 10.0 ** (int(exponent) - significant + 1) / (float(mantissa) * 10.0 ** int(exponent))
 
@@ -58,10 +57,11 @@ def half_unit(value: float, significant: int) -> float:
 def tolerance(published: float, dense: int, pruned: int, figure: Figure, params: AuditParams) -> float:
     """Relative error that rounding alone explains.
 
-    A size was rounded once. A ratio was rounded to `decimals`, and formed from sizes that had been rounded like the
-    tables' (the paper's 1.92 x
-    is 2.00e7 / 1.04e7; the unrounded sizes give 1.93).
+    A size was rounded once. A ratio was rounded to `decimals`, and formed from sizes already rounded like the tables'
+    (the paper's 1.92 is 2.00e7 / 1.04e7; the unrounded sizes give 1.93).
     """
+    if figure.exact:
+        return 0.0
     if not figure.ratio:
         return half_unit(published, params.significant)
     parts = half_unit(dense, params.significant) + half_unit(pruned, params.significant)
@@ -88,7 +88,7 @@ def _cost(text: str) -> dict[str, int]:
     return {"parameters": total.params, "macs": total.macs}
 
 
-def records(figure: Figure, nets: dict[str, Any]) -> tuple[dict, dict]:
+def records(figure: Figure, nets: dict[str, Net]) -> tuple[dict, dict]:
     """Architecture records of the dense and of the pruned net of a figure.
 
     StageError for a net or a number of widths that does not exist.
@@ -103,7 +103,7 @@ def records(figure: Figure, nets: dict[str, Any]) -> tuple[dict, dict]:
             f"{', '.join(nets)}"
         )
     with torch.device("meta"):  # shapes only
-        net = models.construct(**nets[figure.net])
+        net = models.construct(nets[figure.net].name, **nets[figure.net].options)
     widths = surgery.kept_widths(net, figure.eta)
     if figure.widths:
         if len(figure.widths) != len(widths):

@@ -6,7 +6,6 @@ import torch
 
 from stages.lib.errors import StageError
 from stages.lib.runtime import derive_seed
-from stages.papers.dcp import criteria
 from stages.papers.dcp.nuisance_net import Generated, generate, train_head
 from stages.papers.dcp.problem import LayerProblem, Objective, Solver
 from stages.papers.dcp.selection import ChannelGroups, Limits, select
@@ -38,7 +37,7 @@ def recalls(params: "NuisanceParams", repetition: int) -> dict[str, dict[str, fl
         found[arm] = _measured(net, found[arm])
     for arm, scores in orders.items():
         chosen = torch.zeros(params.channels, dtype=torch.bool)
-        chosen[criteria.l1_order(scores)[:keep]] = True
+        chosen[torch.sort(scores, descending=True, stable=True).indices[:keep]] = True
         net.layer.weight.data.copy_(whole * chosen[None, :, None, None])
         found[arm] = _measured(net, chosen)
     return found

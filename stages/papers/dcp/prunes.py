@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.models import Site
+from stages.lib.runtime import derive_seed
 from stages.papers.dcp import criteria
 from stages.papers.dcp.arms import Arm
 from stages.papers.dcp.heads import Supervised
@@ -86,7 +87,7 @@ def _ordered(
     if recipe.arm.order == "l1":
         order = criteria.l1_order(net.get_submodule(site.producer).weight)
     else:
-        seed = recipe.seed * 1000 + [s.name for s in net.sites()].index(site.name)
+        seed = derive_seed(recipe.seed, site.name)
         order = criteria.random_order(problem.layer.in_channels, torch.Generator().manual_seed(seed))
     if recipe.arm.refit:
         return select(problem, groups, limits, recipe.solver, order)

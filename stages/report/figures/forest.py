@@ -17,7 +17,12 @@ LEFT, MIDDLE, RIGHT = 4.15, 3.5, 2.35  # widths in inches: sentences, plot, figu
 LINE = 0.165  # height of a line of text
 ABOVE, BELOW = 0.42, 0.55  # inches around a panel: its title, its axis
 WRAP = 58
-SHAPES = {statistics.REPRODUCED: "o", statistics.WITHIN_TOLERANCE: "s", statistics.INCONCLUSIVE: "D", statistics.CONTRADICTED: "X"}
+SHAPES = {
+    statistics.REPRODUCED: "o",
+    statistics.WITHIN_TOLERANCE: "s",
+    statistics.INCONCLUSIVE: "D",
+    statistics.CONTRADICTED: "X",
+}
 
 
 def draw(claims: pandas.DataFrame) -> Figure | None:
@@ -58,7 +63,14 @@ def _panel(axis: Axes, metric: str, rows: list, height: float) -> None:
     if max(map(abs, axis.get_xlim())) > 1000:
         axis.xaxis.set_major_formatter(EngFormatter(sep="\N{THIN SPACE}"))
     axis.set_xlabel("difference in the claimed direction", color=style.MUTED, fontsize=8.5)
-    axis.text(-LEFT / MIDDLE + 0.035, -0.13, text.sentence(text.metric_label(metric)), transform=axis.get_yaxis_transform(), fontweight="bold", fontsize=10.5)
+    axis.text(
+        -LEFT / MIDDLE + 0.035,
+        -0.13,
+        text.sentence(text.metric_label(metric)),
+        transform=axis.get_yaxis_transform(),
+        fontweight="bold",
+        fontsize=10.5,
+    )
     axis.spines[["left", "right", "top"]].set_visible(False)
 
 
@@ -66,7 +78,15 @@ def _band(axis: Axes, top: float, bottom: float) -> None:
     """A pale band behind a whole row, sentences and figures included."""
     left, right = -LEFT / MIDDLE + 0.02, 1 + RIGHT / MIDDLE - 0.02
     axis.fill_between(
-        [left, right], top, bottom, transform=axis.get_yaxis_transform(), color=style.BAND, alpha=style.BAND_ALPHA, linewidth=0, clip_on=False, zorder=0
+        [left, right],
+        top,
+        bottom,
+        transform=axis.get_yaxis_transform(),
+        color=style.BAND,
+        alpha=style.BAND_ALPHA,
+        linewidth=0,
+        clip_on=False,
+        zorder=0,
     )
 
 
@@ -78,7 +98,16 @@ def _row(axis: Axes, row: object, y: float) -> None:
         axis.plot([-row.margin] * 2, [y - 0.16, y + 0.16], color=style.INK, linewidth=1.3, linestyle=(0, (2, 1.2)))
     axis.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
     shape = SHAPES.get(row.verdict, "o")
-    axis.plot(middle, y, marker=shape, markersize=6.5, color=colour, markeredgecolor=style.PAPER, markeredgewidth=0.8, clip_on=False)
+    axis.plot(
+        middle,
+        y,
+        marker=shape,
+        markersize=6.5,
+        color=colour,
+        markeredgecolor=style.PAPER,
+        markeredgewidth=0.8,
+        clip_on=False,
+    )
     lines = text.wrap(row.claim, WRAP)
     place = {"transform": axis.get_yaxis_transform(), "va": "center"}
     top = y - LINE * (len(lines) + 1) / 2

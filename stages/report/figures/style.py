@@ -1,7 +1,8 @@
 """One look for all figures, and saving them so that the same tables give the same bytes.
 
-Colours come from seaborn's colour-blind palette (Okabe and Ito's), and no figure relies on colour alone: arms differ by marker, verdicts are
-written out. Inks have fixed hex codes that `embed` turns into CSS variables, so that an inlined SVG follows the page's light or dark theme.
+Colours come from seaborn's colour-blind palette (Okabe and Ito's), and no figure relies on colour alone: arms differ by
+marker, verdicts are written out. Inks have fixed hex codes that `embed` turns into CSS variables, so that an inlined
+SVG follows the page's light or dark theme.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import seaborn  # noqa: E402  the backend must be chosen before pyplot is imported
-from matplotlib import pyplot  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+import seaborn
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
-from stages.lib import artifacts, statistics  # noqa: E402
+from stages.lib import artifacts, statistics
 
 INK, MUTED, LINE, PAPER = "#1f2430", "#5b6472", "#d5dae1", "#fefefe"
 BAND, BAND_ALPHA = "#8899aa", 0.1  # a translucent grey suits both themes
-_THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "var(--surface)"}
 
 _PALETTE = seaborn.color_palette("colorblind").as_hex()
 # Yellow and pale pink vanish on white, hence the choice and its order.
@@ -30,20 +30,24 @@ MARKERS = ["o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h", "8"]
 
 VERDICT_COLOURS = {
     statistics.REPRODUCED: "#02875f",
-    statistics.WITHIN_TOLERANCE: "#0173b2",
-    statistics.INCONCLUSIVE: "#7a828e",
+    statistics.WITHIN_TOLERANCE: "#0171b0",
+    statistics.INCONCLUSIVE: "#68707c",
     statistics.CONTRADICTED: "#c44e00",
     statistics.NOT_TESTABLE: "#a3a9b3",
 }
+
+_THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "var(--surface)"}
+_THEME |= {code: f"var(--{verdict.replace(' ', '-')})" for verdict, code in VERDICT_COLOURS.items()}
 
 _SETTINGS = {
     "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": MUTED, "ytick.color": MUTED, "axes.edgecolor": MUTED,
     "grid.color": LINE, "grid.linewidth": 0.8, "axes.linewidth": 0.8,
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.5,
-    "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 9, "axes.labelsize": 9.5,
+    "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 9,
+    "axes.labelsize": 9.5,
     "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
-    "axes.axisbelow": True, "svg.fonttype": "none",
+    "axes.axisbelow": True, "svg.fonttype": "none", "figure.max_open_warning": 0,
 }  # fmt: skip
 
 
@@ -53,12 +57,16 @@ def apply() -> None:
 
 
 def arm_style(arms: list[str]) -> dict[str, tuple[str, str]]:
-    """(colour, marker) of every arm. The pair is fixed by the arm's place in claim.yaml, so an arm looks the same in all figures."""
+    """(colour, marker) of every arm. The pair is fixed by the arm's place in claim.yaml, so an arm looks the same in
+    all figures.
+    """
     return {arm: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, arm in enumerate(arms)}
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `<stem>.png` and `<stem>.svg` without dates, versions or random ids, and close the figure. Returns both paths."""
+    """Write `<stem>.png` and `<stem>.svg` without dates, versions or random ids, and close the figure. Returns both
+    paths.
+    """
     paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
     metadata: list[dict[str, None]] = [{"Software": None}, {"Date": None, "Creator": None}]
     with matplotlib.rc_context({"svg.hashsalt": stem.name}):

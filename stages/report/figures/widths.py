@@ -34,10 +34,17 @@ def draw(layers: pandas.DataFrame, order: list[str], titles: dict[str, str]) -> 
     bar = figure.add_axes((1 - (BAR - 0.12) / width, bottom / height, 0.12 / width, 1 - (0.5 + bottom) / height))
     seaborn.heatmap(
         kept / channels, ax=axis, cbar_ax=bar, vmin=0, vmax=1, cmap=seaborn.light_palette("#0173b2", as_cmap=True),
-        linewidths=1.5, linecolor=style.PAPER, annot=kept.map(_count) if written else None, fmt="", annot_kws={"fontsize": 8.5},
+        linewidths=1.5, linecolor=style.PAPER, annot=kept.map(_count) if written else None, fmt="",
+        annot_kws={"fontsize": 8.5},
         cbar_kws={"label": "part kept", "ticks": [0, 0.5, 1]},
     )  # fmt: skip
-    figure.text(0.1 / width, 1 - 0.27 / height, "Kept channels of each layer, mean over repetitions", fontweight="bold", fontsize=10.5)
+    figure.text(
+        0.1 / width,
+        1 - 0.27 / height,
+        "Kept channels of each layer, mean over repetitions",
+        fontweight="bold",
+        fontsize=10.5,
+    )
     _finish(axis, [titles.get(arm, arm) for arm in arms], labels, written)
     bar.tick_params(length=0)
     return figure
@@ -49,7 +56,9 @@ def _count(value: float) -> str:
 
 
 def _layer_labels(names: list[str], full: list[float], written: bool) -> list[str]:
-    """Layer names (over their full width where there is room); every second or third is left blank when there are many."""
+    """Layer names (over their full width where there is room); every second or third is left blank when there are
+    many.
+    """
     if written:
         return [f"{name.replace('blocks.', '')}\nof {width:.0f}" for name, width in zip(names, full, strict=True)]
     return [f"{name} ({width:.0f})" for name, width in zip(names, full, strict=True)]
@@ -57,7 +66,12 @@ def _layer_labels(names: list[str], full: list[float], written: bool) -> list[st
 
 def _finish(axis: Axes, titles: list[str], labels: list[str], written: bool) -> None:
     """Arm titles on the left, layers below."""
-    axis.set_yticks([i + 0.5 for i in range(len(titles))], ["\n".join(text.wrap(title, 36)[:2]) for title in titles], fontsize=8.5, rotation=0)
+    axis.set_yticks(
+        [i + 0.5 for i in range(len(titles))],
+        ["\n".join(text.wrap(title, 36)[:2]) for title in titles],
+        fontsize=8.5,
+        rotation=0,
+    )
     axis.set_xticks([i + 0.5 for i in range(len(labels))], labels, fontsize=8, rotation=0 if written else 90)
     axis.set(xlabel="", ylabel="")
     axis.tick_params(length=0, colors=style.INK)

@@ -1,0 +1,48 @@
+"""Which figures a report has, under which names and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from stages.report import views
+from stages.report.figures import forest, picture, tradeoff, widths
+from stages.report.results import Results, Summary
+from stages.report.views import ClaimView
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A drawn figure; `paper` is None for those of the whole report, `stem` the file name without ending."""
+
+    paper: str | None
+    stem: str
+    caption: str
+    figure: Figure
+
+
+def all_figures(results: Results, claims: list[ClaimView]) -> Iterator[Planned]:
+    """Every figure, drawn one at a time so that they do not all stay in memory."""
+    yield Planned(None, "claims", "The claims, published and measured.", picture.draw(claims))
+    differences = forest.draw(results.claims)
+    if differences is not None:
+        caption = "Paired difference of every measured claim with its 95 % interval; right is the claimed direction."
+        yield Planned(None, "differences", f"{caption} Dashed: the margin of a claim of no loss.", differences)
+    for summary in results.summaries:
+        yield from _of_paper(summary)
+
+
+def _of_paper(summary: Summary) -> Iterator[Planned]:
+    """The figures of one paper at one scale, data set by data set."""
+    order = [*summary.about["arms"], *(arm for arm in summary.arms["arm"].unique() if arm not in summary.about["arms"])]
+    for dataset in summary.arms["dataset"].unique():
+        place = f"{views.dataset_title(summary.about, dataset)}, scale {summary.scale}"
+        stem = f"{summary.slug}_{summary.scale}_{dataset}"
+        drawn = tradeoff.draw(summary.arms[summary.arms["dataset"] == dataset], order)
+        if drawn is not None:
+            yield Planned(summary.slug, f"{stem}_accuracy", f"Accuracy of all arms by their MACs ({place}).", drawn)
+        drawn = widths.draw(summary.layers[summary.layers["dataset"] == dataset], order, summary.about["arm_titles"])
+        if drawn is not None:
+            yield Planned(summary.slug, f"{stem}_widths", f"Channels that each arm keeps ({place}).", drawn)

@@ -1,0 +1,132 @@
+"""Stage: all summaries, audits and costs become the tables, figures and pages of reports/.
+
+python stages/report/report.py
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.lib.stage import MISSING, field, stage
+
+if TYPE_CHECKING:
+    from stages.report.results import Results
+
+RUNS, PARAMS, REPORTS = Path("runs"), Path("params"), Path("reports")
+
+
+@dataclass
+class Config:
+    """Settings of the stage."""
+
+    scales: list[str] = field(default=MISSING, help="scales that are reported; others in runs/results are ignored")
+
+
+@stage(Config)
+def main(cfg: Config) -> None:
+    """Write reports/. Takes every paper that has params/<paper>/claim.yaml, at each of the scales for which it has a
+    parameter file: their summaries in runs/results/, their audits in runs/audit/, and core-seconds from
+    reports/costs.csv where that exists. A missing summary or audit is an error, others are ignored.
+    """
+    from stages.lib import artifacts
+    from stages.report import results
+
+    found = results.load(results.expected(PARAMS, cfg.scales), RUNS, REPORTS / "costs.csv")
+    written = write(found, REPORTS)
+    artifacts.write_json(REPORTS / "metrics.json", metrics(found))
+    written.append(REPORTS / "metrics.json")
+    _remove_others(written)
+    artifacts.write_manifest(REPORTS / "manifest.json", outputs=written, inputs=found.inputs, config=cfg)
+    print(
+        f"{len(found.claims)} claims of {len(found.slugs)} papers -> {REPORTS / 'index.html'}, {REPORTS / 'claims.md'}"
+    )
+
+
+def write(found: Results, folder: Path) -> list[Path]:
+    """Every file of the report. Returns their paths."""
+    from stages.lib import artifacts
+    from stages.report import markdown, pages, views
+    from stages.report.audit import COLUMNS as AUDIT_COLUMNS
+    from stages.report.claims import COLUMNS
+
+    claims = views.claim_views(found)
+    pictures, captions, written = _figures(found, folder / "figures", claims)
+    artifacts.write_csv(folder / "claims.csv", found.claims[COLUMNS])
+    artifacts.write_csv(folder / "audit.csv", found.audit[AUDIT_COLUMNS])
+    rendered = {
+        "claims.md": markdown.claims_page(claims),
+        "audit.md": markdown.audit_page(found),
+        "claims.html": pages.claims_page(claims),
+        "index.html": pages.index_page(found, claims, next(iter(pictures.get(None, [])), None), pictures),
+    }
+    for slug in found.slugs:
+        rendered[f"papers/{slug}.md"] = markdown.paper_page(
+            found, slug, [view for view in claims if view.paper == slug], captions.get(slug, [])
+        )
+        artifacts.write_csv(folder / "papers" / f"{slug}.csv", _arms(found, slug))
+    for name, page in rendered.items():
+        artifacts.write_bytes(folder / name, page.encode())
+    tables = [folder / "claims.csv", folder / "audit.csv", *(folder / "papers" / f"{slug}.csv" for slug in found.slugs)]
+    return [*tables, *(folder / name for name in rendered), *written]
+
+
+def metrics(found: Results) -> dict:
+    """Numbers for `dvc metrics diff`: how many claims got which verdict, each measured difference, how many audited
+    figures agree.
+    """
+    from stages.lib.statistics import VERDICTS
+
+    differences: dict = {}
+    for row in found.claims.dropna(subset=["difference"]).itertuples():
+        differences.setdefault(row.paper, {}).setdefault(row.scale, {})[row.id] = float(row.difference)
+    verdicts = {verdict: int((found.claims["verdict"] == verdict).sum()) for verdict in VERDICTS}
+    return {
+        "verdicts": verdicts,
+        "difference": differences,
+        "audit": {"ok": int(found.audit["ok"].sum()), "figures": len(found.audit)},
+    }
+
+
+def _figures(found: Results, folder: Path, claims: list) -> tuple[dict, dict, list[Path]]:
+    """Draw and save all figures. Returns pictures and (file, caption) pairs by paper (None: the whole report), and
+    all paths.
+    """
+    from markupsafe import Markup
+
+    from stages.report.figures import plan, style
+    from stages.report.pages import Picture
+
+    pictures: dict[str | None, list] = {}
+    captions: dict[str | None, list[tuple[str, str]]] = {}
+    written: list[Path] = []
+    for item in plan.all_figures(found, claims):
+        png, svg = style.save(item.figure, folder / item.stem)
+        written += [png, svg]
+        captions.setdefault(item.paper, []).append((png.name, item.caption))
+        if item.stem != "claims":  # the page has the claims as a real table
+            inlined = style.embed(svg.read_text(encoding="utf-8"), item.stem.replace("_", "-"), item.caption)
+            pictures.setdefault(item.paper, []).append(Picture(Markup(inlined), item.caption))
+    return pictures, captions, written
+
+
+def _arms(found: Results, slug: str) -> object:
+    """The arms of one paper at all its scales, one table."""
+    import pandas
+
+    return pandas.concat([summary.arms for summary in found.of(slug)], ignore_index=True)
+
+
+def _remove_others(written: list[Path]) -> None:
+    """Remove what an earlier report left in the folders that belong to this stage alone (a paper or figure that is
+    no more).
+    """
+    for folder in (REPORTS / "figures", REPORTS / "papers"):
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and path not in written:
+                path.unlink()
+
+
+if __name__ == "__main__":
+    main()

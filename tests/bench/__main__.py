@@ -1,0 +1,28 @@
+"""`python -m tests.bench [engine|training|latency|costs ...]`: run the benchmarks, write reports/benchmarks.{md,csv} and reports/costs.csv."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.bench import costs, engine, latency, table, training
+
+PARTS = {"training": training.rows, "latency": latency.rows, "engine": engine.rows}
+
+
+def main() -> None:
+    """Run the named benchmarks, all by default."""
+    chosen = sys.argv[1:] or ["costs", *PARTS]
+    reports = Path("reports")
+    for name in chosen:
+        if name == "costs":
+            costs.collect(Path("runs/.costs"), reports / "costs.csv")
+            continue
+        rows = PARTS[name]()
+        table.write(rows, reports)
+        for row in rows:
+            print(" | ".join(row.cells()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

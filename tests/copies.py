@@ -1,0 +1,57 @@
+"""Private copies of this repository, as a fresh clone would have it, to run pipelines in."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.workflow.toy import ROOT, environment, sh
+from workflow.engine.server import PRELOAD
+
+
+def copy_repository(folder: Path) -> Path:
+    """Copy every file that git tracks or would track into `folder`, and commit it there."""
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for name in names:
+        source = ROOT / name
+        if source.is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, folder / name)
+    sh(folder, "git init -q -b main && git add -A && git -c user.name=t -c user.email=t@t commit -qm copy")
+    return folder
+
+
+def edit(folder: Path, file: str, pattern: str, replacement: str) -> None:
+    """Replace the one match of a regular expression in a file."""
+    path = folder / file
+    text, count = re.subn(pattern, replacement, path.read_text(), count=1, flags=re.MULTILINE)
+    assert count == 1, f"{pattern} is not in {file}"
+    path.write_text(text)
+
+
+def smoke_settings(folder: Path) -> None:
+    """Set the copy to two seeds at the smoke scale."""
+    edit(folder, "params/config.yaml", r"^scales: .*$", "scales: [smoke]")
+    edit(folder, "params/config.yaml", r"^seeds: .*$", "seeds: [0, 1]")
+
+
+def run_snakemake(folder: Path, arguments: str = "", **extra: str) -> set[str]:
+    """Run the pipeline; returns the addresses of the stages whose commands were executed (not restored)."""
+    shutil.rmtree(folder / "runs/.costs", ignore_errors=True)
+    sh(folder, f"snakemake --cores 2 {arguments}", **{"REPRISE_PRELOAD": PRELOAD, **extra})
+    found = (folder / "runs/.costs").glob("*.json")
+    return {re.search(r'"stage": "([^"]+)"', path.read_text())[1] for path in found}
+
+
+def run_dvc(folder: Path) -> set[str]:
+    """Run `dvc repro`; returns the addresses of the stages whose commands were executed."""
+    out = sh(folder, "dvc repro").stdout
+    names = re.findall(r"^Running stage '([^']+)':$", out, re.MULTILINE)
+    return {name if ":" in name else f"dvc.yaml:{name}" for name in names}
+
+
+__all__ = ["ROOT", "copy_repository", "edit", "environment", "run_dvc", "run_snakemake", "sh", "smoke_settings"]

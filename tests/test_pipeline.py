@@ -1,0 +1,74 @@
+"""The whole pipeline at the smoke scale, on both engines, in a private copy of the repository."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.copies import copy_repository, edit, run_dvc, run_snakemake, sh, smoke_settings
+from tests.workflow.toy import clean
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipeline after one run from nothing."""
+    folder = copy_repository(tmp_path_factory.mktemp("pipeline") / "repo")
+    smoke_settings(folder)
+    ran = run_snakemake(folder)
+    assert len(ran) > 20
+    return folder
+
+
+@pytest.fixture
+def pipeline(finished: Path, tmp_path: Path) -> Path:
+    """A private copy of the finished pipeline."""
+    return Path(shutil.copytree(finished, tmp_path / "repo", symlinks=True))
+
+
+def locks(folder: Path) -> dict[str, bytes]:
+    """Contents of all lock files."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("dvc.lock"))}
+
+
+def test_both_engines_are_content(pipeline: Path) -> None:
+    assert clean(pipeline)
+    assert run_dvc(pipeline) == set()
+    assert run_snakemake(pipeline) == set()
+
+
+def test_an_edit_reruns_the_same_stages_in_both_engines_and_its_revert_nothing(pipeline: Path, tmp_path: Path) -> None:
+    before = locks(pipeline)
+    twin = Path(shutil.copytree(pipeline, tmp_path / "twin", symlinks=True))
+    for folder in (pipeline, twin):
+        edit(folder, "params/dcp/smoke.yaml", r"(cifar10:(?:\n .*)*?\n  finetune:\n    epochs: )1", r"\g<1>2")
+    ours, theirs = run_snakemake(pipeline), run_dvc(twin)
+    assert ours == theirs
+    assert {name.split("@")[0].split(":")[1] for name in ours} == {"finetune", "summarise", "report"}
+    assert all("cifar10" in name for name in ours if "finetune" in name)
+    assert locks(pipeline) == locks(twin)
+    edit(pipeline, "params/dcp/smoke.yaml", r"(cifar10:(?:\n .*)*?\n  finetune:\n    epochs: )2", r"\g<1>1")
+    assert run_snakemake(pipeline) == set()
+    assert locks(pipeline) == before
+    assert clean(pipeline)
+
+
+def test_a_second_run_from_nothing_and_cold_jobs_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    folder = copy_repository(tmp_path / "repo")
+    smoke_settings(folder)
+    run_snakemake(folder, REPRISE_WARM="0")
+    assert locks(folder) == locks(finished)
+    for path in (finished / "reports").rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (folder / path.relative_to(finished)).read_bytes(), path
+
+
+def test_dvc_front_ends_work(pipeline: Path) -> None:
+    edit(pipeline, "params/dcp/smoke.yaml", r"(nuisance:(?:\n .*)*?\n  passes: )\d+", r"\g<1>2")
+    assert "nuisance" in sh(pipeline, "dvc params diff --targets params/dcp/smoke.yaml").stdout
+    run_snakemake(pipeline)
+    assert sh(pipeline, "dvc metrics show").stdout.strip()
+    assert sh(pipeline, "dvc plots show --out plots-page").returncode == 0

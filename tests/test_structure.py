@@ -1,0 +1,119 @@
+"""What all papers have alike, and what every declared stage owes the engines."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.workflow.toy import ROOT
+from workflow import imports
+from workflow.engine.graph import Task, make_task
+from workflow.engine.repository import open_repo
+
+
+def all_tasks() -> list[Task]:
+    """Every resolved stage of the repository."""
+    repo = open_repo(ROOT)
+    return [make_task(repo, stage) for stage in repo.index.stages if getattr(stage, "cmd", None)]
+
+
+TASKS = all_tasks()
+RULES = list({task.rule: task for task in TASKS}.values())
+PAPERS = sorted(path.parent.name for path in ROOT.glob("stages/papers/*/dvc.yaml"))
+by_rule = pytest.mark.parametrize("task", RULES, ids=lambda task: task.rule)
+by_paper = pytest.mark.parametrize("paper", PAPERS)
+
+
+@by_rule
+def test_deps_are_the_script_and_all_it_imports(task: Task) -> None:
+    missing, surplus = imports.difference(ROOT, task)
+    assert not missing, f"run `python -m workflow.imports --write`: {missing}"
+    assert not surplus, f"these would rerun the stage needlessly: {surplus}"
+
+
+def test_no_stage_imports_by_name() -> None:
+    """A module named by a string is invisible to the test above, and to DVC."""
+    for file in (ROOT / "stages").rglob("*.py"):
+        assert not re.search(r"\bimportlib\b|__import__", file.read_text()), file
+
+
+def load_stage(script: Path) -> Any:
+    """The `main` of a stage script, without running it."""
+    spec = importlib.util.spec_from_file_location(f"script_{script.stem}", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.address)
+def test_params_are_the_sections_that_the_script_reads(task: Task) -> None:
+    script = imports.script_of(ROOT, task.cmd)
+    keys = dict(word.split("=", 1) for word in task.cmd.split() if "=" in word)
+    wanted: dict[str, set[str]] = {}
+    for file, section in load_stage(script).reads:
+        wanted.setdefault(file.format(**keys), set()).add((section or "").format(**keys))
+    declared = {file: set(sections) or {""} for file, sections in task.params.items()}
+    assert declared == wanted
+
+
+def composed_files(script: Path, arguments: list[str]) -> set[str]:
+    """YAML files that Hydra opens while a script's configuration is composed."""
+    from unittest import mock
+
+    from omegaconf import OmegaConf
+
+    opened: set[str] = set()
+    load = OmegaConf.load
+
+    def note(source: Any) -> Any:
+        opened.add(str(getattr(source, "name", source)))
+        return load(source)
+
+    with mock.patch.object(OmegaConf, "load", note):
+        load_stage(script).configure(arguments)
+    return {str(Path(name).resolve().relative_to(ROOT)) for name in opened if str(name).endswith(".yaml")}
+
+
+@by_rule
+def test_every_params_file_that_hydra_composes_is_tracked(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    script = imports.script_of(ROOT, task.cmd)
+    opened = composed_files(script, [word for word in task.cmd.split() if "=" in word])
+    # config.yaml is composed always; the globals that a script takes from it are checked above
+    assert opened - {"params/config.yaml"} <= set(task.params)
+
+
+@by_rule
+def test_stage_declares_its_needs(task: Task) -> None:
+    assert {"threads", "mem_mb", "runtime"} <= set(task.meta)
+    assert task.meta["threads"] == yaml.safe_load((ROOT / "params/config.yaml").read_text())["threads"]
+
+
+@by_paper
+def test_paper_has_what_all_papers_have(paper: str) -> None:
+    params = ROOT / "params" / paper
+    assert {path.stem for path in params.glob("*.yaml")} >= {"claim", "smoke", "small", "paper"}
+    names = {task.name.partition("@")[0] for task in TASKS if task.file == f"stages/papers/{paper}/dvc.yaml"}
+    assert {"summarise", "audit"} <= names
+    assert (ROOT / "stages/papers" / paper / "shakedown.py").exists()
+    assert list((ROOT / "tests/papers").glob(f"test_{paper.replace('-', '_')}*.py"))
+    assert len((ROOT / "stages/papers" / paper / "__init__.py").read_text().splitlines()) >= 3
+
+
+@by_paper
+def test_papers_do_not_import_each_other(paper: str) -> None:
+    for file in (ROOT / "stages/papers" / paper).rglob("*.py"):
+        others = re.findall(r"stages\.papers\.(\w+)", file.read_text())
+        assert set(others) <= {paper.replace("-", "_"), paper}, file
+
+
+def test_lib_imports_no_stage_and_workflow_no_learning() -> None:
+    for file in (ROOT / "stages/lib").rglob("*.py"):
+        assert not re.search(r"stages\.(prepare|papers|report|train)\b", file.read_text()), file
+    for file in (ROOT / "workflow").rglob("*.py"):
+        assert not re.search(r"^\s*(import|from) (torch|stages)\b", file.read_text(), re.MULTILINE), file

@@ -1,0 +1,99 @@
+"""Parts of the engine by themselves: commands, snapshots, imports, Python versions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.toy import ROOT, executed, sh
+from workflow import imports
+from workflow.engine.child import python_script
+from workflow.engine.graph import rule_name
+from workflow.engine.job import Snapshot
+
+
+@pytest.mark.parametrize(
+    ("cmd", "words"),
+    [
+        ("python stages/a.py x=1", ["stages/a.py", "x=1"]),
+        ("python3 a.py", ["a.py"]),
+        ("python a.py | tee log", None),
+        ("python a.py > out", None),
+        ("python a.py $HOME", None),
+        ("python -m a", None),
+        ("X=1 python a.py", None),
+        ("bash a.sh", None),
+    ],
+)
+def test_only_plain_python_commands_are_run_in_the_fork(cmd: str, words: list[str] | None) -> None:
+    assert python_script(cmd) == words
+
+
+def test_rule_names_tell_the_folder() -> None:
+    assert rule_name("stages/papers/greedy-network/dvc.yaml", "train") == "greedy_network_train"
+    assert rule_name("dvc.yaml", "report") == "report"
+
+
+def test_snapshot_names_what_differs() -> None:
+    before = Snapshot({"a.py": "1"}, {"p.yaml": {"lr": 1}})
+    assert before.difference(Snapshot({"a.py": "1"}, {"p.yaml": {"lr": 1}})) == ""
+    assert before.difference(Snapshot({"a.py": "2"}, {"p.yaml": {"lr": 1}})) == "a.py"
+    assert before.difference(Snapshot({"a.py": "1"}, {"p.yaml": {"lr": 2}})) == "lr in p.yaml"
+
+
+def test_imports_are_followed_transitively_and_inside_functions(tmp_path: Path) -> None:
+    files = {
+        "stages/run.py": "from stages.lib import one\n",
+        "stages/lib/__init__.py": "",
+        "stages/lib/one.py": "def f():\n    from .two import g\n    import json\n",
+        "stages/lib/two.py": "from stages.lib.deep import h\n",
+        "stages/lib/deep/__init__.py": "from stages.lib.deep.part import h\n",
+        "stages/lib/deep/part.py": "h = 1\n",
+        "stages/lib/unused.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = imports.needed(tmp_path, tmp_path / "stages/run.py")
+    assert found == set(files) - {"stages/lib/__init__.py", "stages/lib/unused.py"}
+
+
+def test_imports_rewrite_changes_one_stage_only() -> None:
+    text = "stages:\n  a:\n    cmd: x\n    deps:\n      - stages/old.py\n      - runs/x\n    outs:\n      - o\n  b:\n    deps:\n      - stages/old.py\n"
+    after = imports.rewrite(text, "a", {"stages/n.py", "stages/m.py"})
+    assert after == text.replace("      - stages/old.py\n      - runs/x\n", "      - stages/m.py\n      - stages/n.py\n      - runs/x\n")
+
+
+def test_old_python_is_refused_with_one_line() -> None:
+    code = (
+        "import sys, runpy, collections\n"
+        "sys.version_info = collections.namedtuple('v', 'a b c')(3, 9, 1)\n"
+        "runpy.run_path('workflow/check_python.py')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Python 3.9" in done.stderr
+    assert "3.11" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_stage_outside_the_root_is_refused(toy: Path) -> None:
+    path = toy / "stages/prepare/dvc.yaml"
+    path.write_text(path.read_text().replace("wdir: ../..", "wdir: .."))
+    done = sh(toy, "snakemake --cores 1", check=False)
+    assert done.returncode != 0
+    assert "set wdir to the repository root" in done.stdout + done.stderr
+
+
+def test_changed_data_is_refused_until_it_is_recorded(toy: Path) -> None:
+    (toy / "data/sample/numbers.txt").write_text("n: 5\n")
+    done = sh(toy, "snakemake --cores 1", check=False)
+    assert done.returncode != 0
+    assert "dvc add data" in done.stdout + done.stderr
+    assert executed(toy) == []
+    sh(toy, "dvc add -q data && snakemake --cores 2")
+    assert len(executed(toy)) > 10
+
