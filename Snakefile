@@ -55,4 +55,4 @@ for stage in pipeline.rules:
             stage=stage.address,
             command=pipeline.command,
         shell:
-            "{params.command} {params.stage:q} > {log:q} 2>&1"
+            "{params.command} {params.stage:q} > {log:q} 2>&1 || {{ tail -n 20 {log:q} >&2; exit 1; }}"

@@ -197,25 +197,6 @@ def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], Any]:
     return tensors, record
 
 
-def save_model(path: str | Path, model: torch.nn.Module) -> None:
-    """Write a model's state and its record(). Raises StageError if a weight is not finite."""
-    save_tensors(path, model.state_dict(), model.record())
-
-
-def load_model(path: str | Path) -> torch.nn.Module:
-    """Rebuild a model from its record and weights, in eval mode on the CPU. Raises StageError."""
-    from stages.lib.models import build
-
-    tensors, record = load_tensors(path)
-    try:
-        model = build(record)
-        model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = one_line(error)[:200]
-        raise StageError(f"{path}: weights and architecture disagree ({reason}); run its stage again") from error
-    return model.eval()
-
-
 # --- manifests ------------------------------------------------------------------------------------
 
 

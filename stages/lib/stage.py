@@ -80,6 +80,9 @@ class Stage:
                 print(usage(self, [item for item in arguments if item not in ("--help", "-h")]))
             else:
                 self.function(self.configure(arguments))
+        except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`; nobody is left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except (Exception, KeyboardInterrupt) as error:
             return report(error, show_traceback=os.environ.get("REPRISE_TRACEBACK") == "1")
         return 0

@@ -22,7 +22,8 @@ def usage(stage: Stage, arguments: Sequence[str]) -> str:
     script = inspect.getsourcefile(stage.function) or "stage.py"
     names = [item.name for item in dataclasses.fields(stage.schema)]
     given = [name for name in names if name not in shared and name not in {s.target for s in stage.sources}]
-    lines = [f"usage: python {_relative(script)} {' '.join(f'{name}=VALUE' for name in given)} [KEY=VALUE ...]", ""]
+    words = ["usage: python", _relative(script), *(f"{name}=VALUE" for name in given), "[KEY=VALUE ...]"]
+    lines = [" ".join(words), ""]
     lines += [*textwrap.wrap(inspect.getdoc(stage.function) or "", 100), "", "parameters:"]
     lines += _table([_row(stage, shared, config, *item) for item in _leaves(stage.schema)])
     return "\n".join(lines)

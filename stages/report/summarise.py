@@ -85,14 +85,19 @@ def describe(dataset: str, paper: Paper, source: str) -> dict[str, Any]:
         )
     if made["files"] != "official":
         title = f"{title} ({made['files']})"
-    counts = ", ".join(
-        f"{count:,} {split}" for split, count in sorted(made.get("counts", {}).items(), key=lambda item: -item[1])
-    )
-    return {
-        "title": title,
-        "source": source,
-        "about": "; ".join(part for part in (counts, made.get("split", "")) if part),
-    }
+    return {"title": title, "source": source, "about": particulars(made)}
+
+
+def particulars(made: dict[str, Any]) -> str:
+    """A prepare manifest in a sentence: sizes of the splits, classes, how it was divided and encoded."""
+    counts = sorted(made.get("counts", {}).items(), key=lambda item: -item[1])
+    classes = made.get("classes", [])
+    some = ", ".join(classes[:3]) + (" ..." if len(classes) > 3 else "")
+    parts = [
+        ", ".join(f"{count:,} {split}" for split, count in counts),
+        f"{len(classes)} classes: {some}" * bool(classes),
+    ]
+    return "; ".join(part for part in [*parts, made.get("split", ""), made.get("encoding", "")] if part)
 
 
 def prepared(dataset: str) -> Path:

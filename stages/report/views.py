@@ -216,7 +216,7 @@ def audit_rows(audit: pandas.DataFrame) -> list[list[str]]:
     return [
         [
             row.configuration, row.quantity, audit_number(row.published), audit_number(row.computed),
-            f"{row.relative_error:.2%}".replace("-", text.MINUS), f"{row.tolerance:.2%}",
+            f"{text.number(100 * row.relative_error, 2)} %", f"{text.number(100 * row.tolerance, 2)} %",
             "yes" if row.ok else "NO", row.read_from,
         ]
         for row in audit.itertuples()

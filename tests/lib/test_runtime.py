@@ -69,11 +69,11 @@ print(torch.backends.cpu.get_cpu_capability(), [float(p.grad.double().sum()).hex
 """
 
 
-def answer(**variables: str) -> str:
-    """What HASH prints under these variables, those of this process removed."""
+def answer(before: str = "", **variables: str) -> str:
+    """What HASH prints, after some code, under these variables, those of this process removed."""
     clean = {name: value for name, value in os.environ.items() if name not in runtime.INSTRUCTION_SET}
     run = subprocess.run(
-        [sys.executable, "-c", HASH], cwd=ROOT, env={**clean, **variables}, capture_output=True, text=True
+        [sys.executable, "-c", before + HASH], cwd=ROOT, env={**clean, **variables}, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
     return run.stdout
@@ -85,4 +85,5 @@ def test_the_instruction_set_is_fixed_unless_the_user_sets_it():
     if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
         assert chosen.startswith("AVX2 ")
     assert answer(**runtime.INSTRUCTION_SET) == chosen
+    assert answer("import torch") == chosen  # a warm process has torch loaded already
     assert answer(ATEN_CPU_CAPABILITY="default").startswith("DEFAULT ")

@@ -151,6 +151,7 @@ def test_data_sets_are_named_for_what_they_are(project: Path, fails: Callable[..
     summarise.main(list(RUN))
     about = artifacts.read_json("runs/results/alpha/small/paper.json")["datasets"]
     assert "(embedded sample)" in about["patches"]["title"]
+    assert about["patches"]["about"] == "800 train, 300 test, 100 val; val is batch 5"
     assert "(generated)" in about["toy"]["title"]
     assert "publisher" in fails(summarise.main, *RUN, "source=publisher")  # the prepared files are the sample
     artifacts.verify_manifest("runs/results/alpha/small/manifest.json")

@@ -114,10 +114,8 @@ def repro_order(repo: Repo) -> list[Stage]:
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
     graph = get_active_graph(repo.index.graph)
-    try:
-        targets = collect_stages(repo, ["dvc.yaml"])
-    except Exception:  # a repository without a root dvc.yaml has no preferred target
-        targets = []
+    root = repo.fs.join(repo.root_dir, "dvc.yaml")
+    targets = collect_stages(repo, [root]) if repo.fs.exists(root) else []
     first = plan_repro(graph, targets) if targets else []
     seen = set(first)
     return first + [stage for stage in plan_repro(graph) if stage not in seen]

@@ -45,7 +45,7 @@ def main(cfg: Config) -> None:
     from stages.papers.dcp.arms import find
 
     find(cfg.arm)
-    from stages.lib import artifacts, data, runtime
+    from stages.lib import artifacts, data, runtime, weights
     from stages.papers.dcp import files
     from stages.papers.dcp.dense import limited
     from stages.papers.dcp.measure import finetuned, layer_rows, metric_rows
@@ -58,14 +58,14 @@ def main(cfg: Config) -> None:
     selection = artifacts.read_json(pruned / "selection.json")
     models, rows, layers = [], [], []
     for repetition, record in zip(files.repetitions(cfg.seed, cfg.repeats), selection["repetitions"], strict=True):
-        net = artifacts.load_model(files.weights(pruned, "model", repetition, cfg.repeats))
+        net = weights.load_model(files.weights(pruned, "model", repetition, cfg.repeats))
         state = files.scratch(folder, repetition, "finetune")
         values = finetuned(net, cfg.arm, cfg.params, split, held_out, repetition, device, state)
         path = files.weights(folder, "model", repetition, cfg.repeats)
         models.append((path, net, values, repetition))
         layers += layer_rows(cfg.dataset, cfg.arm, repetition, record["layers"])
     for path, net, values, repetition in models:
-        artifacts.save_model(path, net)
+        weights.save_model(path, net)
         rows += metric_rows(cfg.dataset, cfg.arm, repetition, {**values, "bytes": path.stat().st_size})
     metrics = files.RUNS / "metrics" / cfg.scale / cfg.dataset / cfg.arm / f"{cfg.seed}.json"
     artifacts.write_json(metrics, {"rows": rows, "layers": layers})

@@ -51,10 +51,11 @@ def main(cfg: Config) -> None:
     from stages.papers.dcp.arms import find
 
     find(cfg.arm)  # before torch is loaded: a wrong name answers at once
-    from stages.lib import artifacts, data, runtime
+    from stages.lib import artifacts, data, runtime, weights
     from stages.papers.dcp import files
-    from stages.papers.dcp.thinning import pruned_net
     from stages.papers.dcp.dense import limited
+    from stages.papers.dcp.heads import ready
+    from stages.papers.dcp.thinning import pruned_net
 
     trained = files.RUNS / "train" / cfg.scale / cfg.dataset / str(cfg.seed)
     folder = files.RUNS / "prune" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
@@ -64,13 +65,13 @@ def main(cfg: Config) -> None:
     models, records = [], []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):
         chosen = limited(split, cfg.params.images, repetition).to(device)
-        aux = files.load_supervised(files.weights(trained, "aux", repetition, cfg.repeats)).to(device)
-        dense = artifacts.load_model(files.weights(trained, "dense", repetition, cfg.repeats)).to(device)
+        aux = ready(files.load_supervised(files.weights(trained, "aux", repetition, cfg.repeats)), device)
+        dense = ready(weights.load_model(files.weights(trained, "dense", repetition, cfg.repeats)), device)
         thin, record = pruned_net(cfg.arm, cfg.params, aux, dense, split, chosen, repetition)
         models.append((files.weights(folder, "model", repetition, cfg.repeats), thin))
         records.append(record)
     for path, model in models:
-        artifacts.save_model(path, model)
+        weights.save_model(path, model)
     artifacts.write_json(folder / "selection.json", {"arm": cfg.arm, "repetitions": records})
     made = [*(path for path, _ in models), folder / "selection.json"]
     files.seal(folder, made, [trained / "manifest.json", data.PREPARED / cfg.dataset / "train.npz"], cfg)

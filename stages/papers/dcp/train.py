@@ -56,7 +56,7 @@ FILES = {"repeats": "dcp/{scale}:repeats"}
 @stage(Config, paper="dcp", section="{dataset}.train", files=FILES)
 def main(cfg: Config) -> None:
     """Trains the dense net, then fine-tunes it with all auxiliary losses; writes dense and aux weights."""
-    from stages.lib import artifacts, data, runtime
+    from stages.lib import data, runtime, weights
     from stages.papers.dcp import files
     from stages.papers.dcp.dense import auxiliary, dense, limited
 
@@ -70,7 +70,7 @@ def main(cfg: Config) -> None:
         aux = auxiliary(net, cfg.params, split, repetition, device, files.scratch(folder, repetition, "aux"))
         made.append((files.weights(folder, "aux", repetition, cfg.repeats), aux))
     for path, model in made:
-        (artifacts.save_model if path.name.startswith("dense") else files.save_supervised)(path, model)
+        (weights.save_model if path.name.startswith("dense") else files.save_supervised)(path, model)
     read = [data.PREPARED / cfg.dataset / name for name in ("train.npz", "manifest.json")]
     files.seal(folder, [path for path, _ in made], read, cfg)
 
