@@ -18,8 +18,8 @@ from workflow.engine.repository import open_repo
 
 def all_tasks() -> list[Task]:
     """Every resolved stage of the repository."""
-    repo = open_repo(ROOT)
-    return [make_task(repo, stage) for stage in repo.index.stages if getattr(stage, "cmd", None)]
+    repo, resolvers = open_repo(ROOT), {}
+    return [make_task(repo, stage, resolvers) for stage in repo.index.stages if getattr(stage, "cmd", None)]
 
 
 TASKS = all_tasks()

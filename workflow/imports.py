@@ -1,7 +1,7 @@
 """Which project modules a stage script imports, transitively; keeps the `deps:` of every dvc.yaml true to it.
 
-    python -m workflow.imports            list what is missing or too much; exit code 1 if anything is
-    python -m workflow.imports --write    put it right
+python -m workflow.imports            list what is missing or too much; exit code 1 if anything is
+python -m workflow.imports --write    put it right
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def main() -> int:
     from workflow.engine.repository import open_repo
 
     repo = open_repo()
-    root = Path(repo.root_dir)
-    tasks = [make_task(repo, stage) for stage in repo.index.stages if hasattr(stage, "name") and stage.cmd]
+    root, resolvers = Path(repo.root_dir), {}
+    tasks = [make_task(repo, stage, resolvers) for stage in repo.index.stages if hasattr(stage, "name") and stage.cmd]
     wrong = 0
     for task in {task.rule: task for task in tasks}.values():
         missing, surplus = difference(root, task)

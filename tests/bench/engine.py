@@ -16,7 +16,7 @@ from tests.workflow.toy import ROOT, environment, sh
 
 PAPERS = 10
 
-TRAIN = '''
+TRAIN = """
 import sys
 from pathlib import Path
 import torch
@@ -34,7 +34,7 @@ for _ in range(20):
 out = Path(f"runs/{paper}/{seed}.safetensors")
 out.parent.mkdir(parents=True, exist_ok=True)
 save_file(net.state_dict(), out)
-'''
+"""
 
 STAGES = """
 vars:
@@ -84,7 +84,14 @@ def timed(folder: Path, command: str) -> Timing:
         AssertionError: it failed.
     """
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(command, cwd=folder, shell=True, env=environment(folder, REPRISE_PRELOAD=PRELOAD), capture_output=True, text=True)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        shell=True,
+        env=environment(folder, REPRISE_PRELOAD=PRELOAD),
+        capture_output=True,
+        text=True,
+    )
     after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - start
     assert done.returncode == 0, done.stdout + done.stderr
     return Timing(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
@@ -123,18 +130,44 @@ def measure(stages: int, reference: int) -> list[Row]:
         twin = repository(Path(scratch, "dvc"), reference)
         repro = timed(twin, "dvc repro")
         shutil.rmtree(twin / "runs")
-        plain = timed(twin, f"cp -r code plain && snakemake -s plain/Snakefile -d {twin}/plain --cores 2 --workflow-profile none")
+        plain = timed(
+            twin, f"cp -r code plain && snakemake -s plain/Snakefile -d {twin}/plain --cores 2 --workflow-profile none"
+        )
         shutil.rmtree(ours / "runs")
         restored = timed(ours, "snakemake --cores 2")
     factor = stages / reference
     note = "" if factor == 1 else f" ({reference} stages, scaled to {stages})"
     dvc_wall, plain_wall = repro.wall * factor, plain.wall * factor
     return [
-        Row(f"{stages} training stages: snakemake --cores 2 against dvc repro, wall s", f"{run.wall:.0f}", f"{dvc_wall:.0f}{note}", run.wall / dvc_wall, "<= 0.35"),
-        Row(f"{stages} training stages: snakemake --cores 2 against plain shell rules, wall s", f"{run.wall:.0f}", f"{plain_wall:.0f}{note}", run.wall / plain_wall, "< 1"),
-        Row(f"engine at {stages} stages: CPU s a stage beyond the command's, against the trial's 1.15", f"{engine:.2f}", "1.15", engine / 1.15, "<= 0.43 (0.5 s)"),
+        Row(
+            f"{stages} training stages: snakemake --cores 2 against dvc repro, wall s",
+            f"{run.wall:.0f}",
+            f"{dvc_wall:.0f}{note}",
+            run.wall / dvc_wall,
+            "<= 0.35",
+        ),
+        Row(
+            f"{stages} training stages: snakemake --cores 2 against plain shell rules, wall s",
+            f"{run.wall:.0f}",
+            f"{plain_wall:.0f}{note}",
+            run.wall / plain_wall,
+            "< 1",
+        ),
+        Row(
+            f"engine at {stages} stages: CPU s a stage beyond the command's, against the trial's 1.15",
+            f"{engine:.2f}",
+            "1.15",
+            engine / 1.15,
+            "<= 0.43 (0.5 s)",
+        ),
         Row(f"nothing to do at {stages} stages, CPU s against 5", f"{idle.cpu:.1f}", "5", idle.cpu / 5, "<= 1"),
-        Row(f"outputs deleted at {stages} stages: restore against compute, wall s", f"{restored.wall:.0f}", f"{run.wall:.0f}", restored.wall / run.wall, "< 0.5"),
+        Row(
+            f"outputs deleted at {stages} stages: restore against compute, wall s",
+            f"{restored.wall:.0f}",
+            f"{run.wall:.0f}",
+            restored.wall / run.wall,
+            "< 0.5",
+        ),
     ]
 
 

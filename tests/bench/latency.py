@@ -15,14 +15,20 @@ def rows() -> list[Row]:
     """ResNet-18 at 224 px and PreResNet-56 at 32 px, batch 1, one thread."""
     runtime.prepare(1, "cpu", 0)
     found = []
-    for name, model, shape in (("ResNet-18", resnet(18), (1, 3, 224, 224)), ("PreResNet-56", preresnet_cifar(56), (1, 3, 32, 32))):
+    for name, model, shape in (
+        ("ResNet-18", resnet(18), (1, 3, 224, 224)),
+        ("PreResNet-56", preresnet_cifar(56), (1, 3, 32, 32)),
+    ):
         found += [row for ratio in RATIOS for row in compare(name, model.eval(), torch.randn(shape), ratio)]
     return found
 
 
 def compare(name: str, model: torch.nn.Module, x: torch.Tensor, ratio: float) -> list[Row]:
     """Two rows: the cut net's latency gain over its MACs gain, and the masked net's latency gain."""
-    kept = {site.name: torch.arange(surgery.kept_count(model.get_submodule(site.consumer).in_channels, ratio)) for site in model.sites()}
+    kept = {
+        site.name: torch.arange(surgery.kept_count(model.get_submodule(site.consumer).in_channels, ratio))
+        for site in model.sites()
+    }
     thin, masked = surgery.cut(model, kept), surgery.mask(model, kept)
     times = latency.compare({"dense": model, "thin": thin.eval(), "masked": masked.eval()}, x, repeats=15)
     gain = times["dense"].median / times["thin"].median

@@ -64,7 +64,9 @@ def test_imports_are_followed_transitively_and_inside_functions(tmp_path: Path) 
 def test_imports_rewrite_changes_one_stage_only() -> None:
     text = "stages:\n  a:\n    cmd: x\n    deps:\n      - stages/old.py\n      - runs/x\n    outs:\n      - o\n  b:\n    deps:\n      - stages/old.py\n"
     after = imports.rewrite(text, "a", {"stages/n.py", "stages/m.py"})
-    assert after == text.replace("      - stages/old.py\n      - runs/x\n", "      - stages/m.py\n      - stages/n.py\n      - runs/x\n")
+    assert after == text.replace(
+        "      - stages/old.py\n      - runs/x\n", "      - stages/m.py\n      - stages/n.py\n      - runs/x\n"
+    )
 
 
 def test_old_python_is_refused_with_one_line() -> None:
@@ -96,4 +98,3 @@ def test_changed_data_is_refused_until_it_is_recorded(toy: Path) -> None:
     assert executed(toy) == []
     sh(toy, "dvc add -q data && snakemake --cores 2")
     assert len(executed(toy)) > 10
-

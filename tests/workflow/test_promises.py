@@ -192,7 +192,9 @@ def test_edit_during_a_job_fails_it_and_leaves_the_lock_file(fresh_toy: Path, ta
     process = start(fresh_toy, f"snakemake --cores 2 {goal}", REPRISE_WARM=warm)
     started = "prepare" if target.startswith("data") else "train"
     wait_for(lambda: started in trace(fresh_toy))
-    (fresh_toy / target).write_text((fresh_toy / target).read_text() + "# edited\n" if "yaml" not in target else "lr: 9\nratio: 3\n")
+    (fresh_toy / target).write_text(
+        (fresh_toy / target).read_text() + "# edited\n" if "yaml" not in target else "lr: 9\nratio: 3\n"
+    )
     out, _ = process.communicate(timeout=120)
     assert process.returncode != 0
     assert re.search(rf"({re.escape(target)}|data/sample|lr in) ?.*changed while", out), out
@@ -305,7 +307,7 @@ def trace(folder: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def wait_for(condition, seconds: float = 60.0) -> None:  # noqa: ANN001
+def wait_for(condition, seconds: float = 60.0) -> None:
     """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-STEP = r'''
+STEP = r"""
 import json, os, sys, time
 from pathlib import Path
 sys.path.insert(0, "code")
@@ -24,9 +24,9 @@ wait = Path("wait")
 if wait.exists():
     time.sleep(float(wait.read_text()))
 helper.run(Path(__file__).stem, keys)
-'''
+"""
 
-HELPER = r'''
+HELPER = r"""
 import json, re
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def run(step, keys):
         files = sorted(Path("runs/results").glob("*.json"))
         Path("reports").mkdir(exist_ok=True)
         Path("reports/table.md").write_text("".join(f.name + f.read_text() + "\n" for f in files) + str(value("params/report.yaml", "digits")))
-'''
+"""
 
 PREPARE = """
 stages:

@@ -1,6 +1,6 @@
 """data/ and its version, data.dvc: bring the embedded samples into place and check them.
 
-    python -m workflow.engine.data          what `make setup` runs
+python -m workflow.engine.data          what `make setup` runs
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ def ensure_data(repo: Repo) -> None:
         return
     if _matches(repo):
         return
-    if not (root / "data" / "sample").exists():
-        if not _checkout(repo):
-            subprocess.run([sys.executable, *SAMPLES], cwd=root, check=True)
+    if not (root / "data" / "sample").exists() and not _checkout(repo):
+        subprocess.run([sys.executable, *SAMPLES], cwd=root, check=True)
     if not _matches(repo, adopt=True):
         raise DataError(_difference(repo))
 
 
-def _stage(repo: Repo):  # noqa: ANN202  (DVC's Stage, imported lazily)
+def _stage(repo: Repo):
     return repo.stage.load_one("data.dvc")
 
 

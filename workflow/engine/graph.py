@@ -52,9 +52,8 @@ def tidy(path: str) -> str:
     return path.replace("\\", "/")
 
 
-def _declared(stage: PipelineStage) -> tuple[dict[str, str], dict[str, Any], Any]:
+def _declared(stage: PipelineStage, resolver: Any) -> tuple[dict[str, str], dict[str, Any], Any]:
     """Matrix keys of the stage, its raw definition and the context that resolves the rest of it."""
-    resolver = stage.dvcfile.resolver
     group, _, key = stage.name.partition("@")
     definition = resolver.definitions[group]
     if not key:
@@ -77,8 +76,10 @@ def _patterns(stage: PipelineStage, keys: dict[str, str], raw: dict[str, Any], c
     return [p for p in declared if p.format(**keys) in wanted]
 
 
-def make_task(repo: Repo, stage: PipelineStage) -> Task:
+def make_task(repo: Repo, stage: PipelineStage, resolvers: dict[str, Any]) -> Task:
     """Describe one pipeline stage; paths must be declared with the repository root as `wdir`.
+
+    `resolvers` keeps what DVC parses of each dvc.yaml from one call to the next (it keeps nothing itself).
 
     Raises:
         ValueError: the stage's `wdir` is not the root, or it is declared by `foreach:`.
@@ -87,7 +88,9 @@ def make_task(repo: Repo, stage: PipelineStage) -> Task:
 
     if repo.fs.relpath(stage.wdir, repo.root_dir) != ".":
         raise ValueError(f"{stage.addressing}: set wdir to the repository root")
-    keys, raw, context = _declared(stage)
+    if stage.path not in resolvers:
+        resolvers[stage.path] = stage.dvcfile.resolver
+    keys, raw, context = _declared(stage, resolvers[stage.path])
     file = tidy(repo.fs.relpath(stage.path, repo.root_dir))
     cmd = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
     params = {tidy(d.def_path): list(d.params) for d in stage.deps if isinstance(d, ParamsDependency)}

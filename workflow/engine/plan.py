@@ -18,7 +18,7 @@ from workflow.engine.hashes import Hasher, Predicted
 if TYPE_CHECKING:
     from dvc.dependency import Dependency
     from dvc.repo import Repo
-    from dvc.stage import PipelineStage, Stage
+    from dvc.stage import PipelineStage
 
 
 @dataclass
@@ -59,9 +59,6 @@ def make_plan(repo: Repo, *, restore: bool = False) -> Plan:
     """Plan every stage; with `restore` also bring back, on the way, whatever the cache holds.
 
     Call under the repository lock. Without `restore` nothing is written.
-
-    Raises:
-        DataChanged: files under data/ differ from data.dvc (only with `restore`).
     """
     with quiet():
         return Planner(repo, restore).plan()
@@ -75,7 +72,7 @@ class Planner:
         self.restore = restore
         self.hasher = Hasher(repo)
         self.restored: list[PipelineStage] = []
-        self.swept: list[str] = []
+        self.resolvers: dict[str, Any] = {}
 
     def plan(self) -> Plan:
         """Decide every stage, then record what was restored in the lock files."""
@@ -85,19 +82,15 @@ class Planner:
         data = []
         for stage in repro_order(self.repo):
             if not isinstance(stage, PipelineStage):
-                data.append(stage.addressing)
-                self._tracked_data(stage)
+                data.append(stage.addressing)  # what a *.dvc file tracks is hashed like any other dependency
                 continue
-            task = make_task(self.repo, stage)
+            task = make_task(self.repo, stage, self.resolvers)
             decisions[task.address] = self._decide(stage, task)
         if self.restored:
             from workflow.engine.lockfile import record
 
             record(self.restored, positions([d.task for d in decisions.values()], self.repo.root_dir))
         return Plan(decisions, data)
-
-    def _tracked_data(self, stage: Stage) -> None:
-        """Outputs of `*.dvc` files are what the workspace holds: their edits are dependencies' edits."""
 
     def _decide(self, stage: PipelineStage, task: Task) -> Decision:
         deps = {self._path(dep): dep for dep in stage.deps if not _is_params(dep)}
@@ -128,7 +121,9 @@ class Planner:
         """Tell the hasher what the stage's outputs are, for the stages below."""
         for out in stage.outs:
             known = decision.state != "run" and out.hash_info
-            self.hasher.outputs[self._path(out)] = Predicted(out.meta, out.hash_info) if known else Predicted(None, None)
+            self.hasher.outputs[self._path(out)] = (
+                Predicted(out.meta, out.hash_info) if known else Predicted(None, None)
+            )
         return decision
 
     def _path(self, item: Dependency) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,8 @@ from typing import Any
 from workflow.engine.data import ensure_data
 from workflow.engine.graph import Task
 from workflow.engine.job import PLAN_VARIABLE, load_plan
-from workflow.engine.plan import Decision, Plan, make_plan
 from workflow.engine.pipelinelock import hold_pipeline
+from workflow.engine.plan import Decision, Plan, make_plan
 from workflow.engine.repository import open_repo, repository_lock
 
 STATE = Path(".snakemake/engine")
@@ -176,10 +174,11 @@ def start_server(plan: Path) -> str:
 
     The socket listens before the server has imported anything, so that early clients wait for it.
     """
-    folder = tempfile.mkdtemp(prefix="reprise-")
-    path = os.path.join(folder, "server")
+    # Relative, since a socket's path may have only 108 characters; what a killed run left behind goes first.
+    path = STATE / "server"
+    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
+    listener.bind(str(path))
     listener.listen(1024)
     read, write = os.pipe()
     with open(STATE / "server.log", "a") as log:
@@ -196,10 +195,10 @@ def start_server(plan: Path) -> str:
     def stop() -> None:
         os.close(write)
         process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        path.unlink(missing_ok=True)
 
     atexit.register(stop)
-    return path
+    return str(path)
 
 
 # Snakemake's ways of being started that run no job.

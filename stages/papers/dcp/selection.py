@@ -88,13 +88,13 @@ def select(
     choice = Choice(chosen=torch.zeros(groups.count(weight), dtype=torch.bool, device=weight.device))
     problem.set_weight(torch.zeros_like(weight))
     while len(choice.order) < limits.keep:
-        loss, gradient = problem.gradient()
+        loss, gradient = problem.gradient() if order is None else (problem.loss(), None)
         choice.losses.append(loss)
         if limits.epsilon is not None and converged(choice.losses, limits.epsilon):
             return choice
         wanted = min(limits.per_step, limits.keep - len(choice.order))
-        fresh = best(groups.scores(gradient), choice.chosen, wanted) if order is None else _next(order, choice, wanted)
-        _admit(problem, groups, choice, fresh)
+        scores = _rank(order, choice) if gradient is None else groups.scores(gradient)
+        _admit(problem, groups, choice, best(scores, choice.chosen, wanted))
         if solver is not None:
             problem.solve(groups.expand(choice.chosen, weight), solver)
     choice.losses.append(problem.loss())
@@ -117,9 +117,11 @@ def converged(losses: list[float], epsilon: float) -> bool:
     return abs(losses[-2] - losses[-1]) <= epsilon * losses[0]
 
 
-def _next(order: Tensor, choice: Choice, wanted: int) -> list[int]:
-    done = len(choice.order)
-    return order[done : done + wanted].tolist()
+def _rank(order: Tensor, choice: Choice) -> Tensor:
+    """Scores that make the greedy loop follow a given order."""
+    scores = torch.empty(len(order), device=choice.chosen.device)
+    scores[order] = torch.arange(len(order), 0, -1, dtype=scores.dtype, device=scores.device)
+    return scores
 
 
 def _admit(problem: LayerProblem, groups: Groups, choice: Choice, fresh: list[int]) -> None:
