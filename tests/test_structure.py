@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ def load_stage(script: Path) -> Any:
     """The `main` of a stage script, without running it."""
     spec = importlib.util.spec_from_file_location(f"script_{script.stem}", script)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their annotations up there
     spec.loader.exec_module(module)
     return module.main
 
@@ -53,9 +56,11 @@ def load_stage(script: Path) -> Any:
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.address)
 def test_params_are_the_sections_that_the_script_reads(task: Task) -> None:
     script = imports.script_of(ROOT, task.cmd)
-    keys = dict(word.split("=", 1) for word in task.cmd.split() if "=" in word)
+    main = load_stage(script)
+    keys = {item.name: item.default for item in dataclasses.fields(main.schema) if isinstance(item.default, str)}
+    keys |= dict(word.split("=", 1) for word in task.cmd.split() if "=" in word)
     wanted: dict[str, set[str]] = {}
-    for file, section in load_stage(script).reads:
+    for file, section in main.reads:
         wanted.setdefault(file.format(**keys), set()).add((section or "").format(**keys))
     declared = {file: set(sections) or {""} for file, sections in task.params.items()}
     assert declared == wanted
@@ -76,7 +81,8 @@ def composed_files(script: Path, arguments: list[str]) -> set[str]:
 
     with mock.patch.object(OmegaConf, "load", note):
         load_stage(script).configure(arguments)
-    return {str(Path(name).resolve().relative_to(ROOT)) for name in opened if str(name).endswith(".yaml")}
+    mine = (Path(name).resolve() for name in opened if name.endswith(".yaml"))
+    return {str(path.relative_to(ROOT)) for path in mine if path.is_relative_to(ROOT / "params")}
 
 
 @by_rule

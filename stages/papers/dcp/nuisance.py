@@ -20,6 +20,7 @@ class NuisanceParams:
     head_batch: int = field(help="their batch")
     lr: float = field(help="learning rate of the inner problem (8)")
     batch: int = field(help="batch of the inner problem")
+    passes: int = field(help="passes over the images for each inner problem")
 
 
 @dataclass

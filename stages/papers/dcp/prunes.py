@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from stages.lib.models import Site
 from stages.lib.runtime import derive_seed
+from stages.lib.surgery import kept_count
 from stages.papers.dcp import criteria
 from stages.papers.dcp.arms import Arm
 from stages.papers.dcp.heads import Supervised
 from stages.papers.dcp.kernels import KernelGroups, live_channels
 from stages.papers.dcp.problem import LayerProblem, Objective, Solver
-from stages.papers.dcp.selection import ChannelGroups, Choice, Groups, Limits, Score, kept_channels, select
+from stages.papers.dcp.selection import ChannelGroups, Choice, Groups, Limits, Score, select
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _ordered(
 
 def _groups_and_limits(layer: nn.Conv2d, recipe: Recipe) -> tuple[Groups, Limits]:
     """What a group is in this layer and how many stay."""
-    channels = kept_channels(layer.in_channels, recipe.ratio)
+    channels = kept_count(layer.in_channels, recipe.ratio)
     if recipe.arm.kernels:  # as many kernels as the kept channels would have
         groups, keep = KernelGroups(), layer.out_channels * channels
     else:

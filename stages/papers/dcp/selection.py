@@ -1,6 +1,5 @@
 """Greedy selection of a layer's input channels, Algorithm 2, with the adaptive stop of eq. 10."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -10,14 +9,6 @@ from torch import Tensor
 from stages.papers.dcp.problem import LayerProblem, Solver
 
 Score = Literal["release", "paper"]
-
-
-def kept_channels(channels: int, ratio: float) -> int:
-    """c - floor(eta c): channels that stay of `channels` at pruning ratio `ratio` in [0, 1) (spec 2)."""
-    if not 0.0 <= ratio < 1.0:
-        raise ValueError(f"pruning ratio {ratio} is not in [0, 1)")
-    # the small term undoes binary rounding: .29 * 100 is 28.999999999999996
-    return channels - math.floor(ratio * channels + 1e-9)
 
 
 def channel_scores(gradient: Tensor, score: Score = "release") -> Tensor:

@@ -17,7 +17,6 @@ from stages.papers.dcp.heads import Supervised, attach
 from stages.papers.dcp.kernels import freeze_zero_kernels
 from stages.papers.dcp.problem import Objective, Solver
 from stages.papers.dcp.prunes import LayerResult, Recipe, prune_stage
-from stages.papers.dcp.selection import kept_channels
 
 if TYPE_CHECKING:
     from stages.papers.dcp.prune import PruneParams
@@ -110,7 +109,7 @@ def _stagewise(
 def _fresh(net: nn.Module, ratio: float, repetition: int) -> tuple[nn.Module, dict]:
     """A new net of the widths that the ratio leaves; the initial weights follow from the repetition."""
     results = [
-        LayerResult(r.site, r.channels, r.kept[: kept_channels(r.channels, ratio)], 0, []) for r in _everything(net)
+        LayerResult(r.site, r.channels, r.kept[: surgery.kept_count(r.channels, ratio)], 0, []) for r in _everything(net)
     ]
     record = surgery.cut(net, {r.site: r.kept for r in results}).record()
     seed_everything(derive_seed(repetition, "init"))
