@@ -133,9 +133,8 @@ def _costs(path: Path) -> dict[tuple[str, str], float]:
     if not path.is_file():
         return {}
     table = pandas.read_csv(path, dtype={"paper": str, "scale": str})
-    if not {"paper", "scale", "core_seconds"} <= set(table.columns) or not pandas.api.types.is_numeric_dtype(
-        table["core_seconds"]
-    ):
+    known = {"paper", "scale", "core_seconds"} <= set(table.columns)
+    if not known or (len(table) and not pandas.api.types.is_numeric_dtype(table["core_seconds"])):
         raise StageError(
             f"{path}: expected the columns paper, scale, core_seconds (a number); make it again with the benchmark run"
         )

@@ -143,7 +143,7 @@ def test_pruned_columns_stay_zero_in_stagewise_fine_tuning(model, split):
 def test_diverging_stagewise_training_is_told(model, split):
     with pytest.raises(StageError, match="stagewise.lr"):
         aux_training.fine_tune_stage(
-            model, 0, split, lambda: None, epochs=4, lr=1e12, batch=4, weight_decay=0.0, seed=0, label="t"
+            model, 0, split, lambda: None, epochs=4, lr=1e38, batch=4, weight_decay=0.0, seed=0, label="t"
         )
 
 

@@ -15,7 +15,7 @@ from stages.lib.models import construct
 from stages.lib.runtime import derive_seed, seed_everything
 from stages.papers.dcp import pivots
 from stages.papers.dcp.aux_training import train_jointly, weights_of
-from stages.papers.dcp.heads import Supervised, attach, ready
+from stages.papers.dcp.heads import Supervised, attach
 
 if TYPE_CHECKING:
     from stages.papers.dcp.train import TrainParams
@@ -50,7 +50,7 @@ def dense(params: "TrainParams", split: Split, repetition: int, device: torch.de
         wanted, found = net.record()["input"], list(split.x.shape[1:])
         raise StageError(f"net.options: the net takes {wanted} images, the data are {found}; correct the params file")
     training.train(
-        ready(net, device), split, epochs=params.epochs, lr=params.lr, batch=params.batch, weight_decay=params.weight_decay,
+        net.to(device), split, epochs=params.epochs, lr=params.lr, batch=params.batch, weight_decay=params.weight_decay,
         schedule=falling(params.milestones), milestones=params.milestones,
         seed=derive_seed(repetition, "dense"), device=device, augment=augmentation(params.pad, params.flip),
         state=state, label=f"dense {repetition}",
@@ -69,7 +69,7 @@ def auxiliary(
         raise StageError(f"aux: {error}; correct the train section of the scale's params file") from error
     model = attach(copy.deepcopy(net), ends, len(split.classes), split.x.shape[1:])
     train_jointly(
-        ready(model, device), split, weights_of(model), epochs=params.aux.epochs, lr=params.aux.lr, batch=params.batch,
+        model.to(device), split, weights_of(model), epochs=params.aux.epochs, lr=params.aux.lr, batch=params.batch,
         weight_decay=params.weight_decay, seed=derive_seed(repetition, "aux"), device=device,
         schedule=falling(params.aux.milestones), milestones=params.aux.milestones,
         augment=augmentation(params.pad, params.flip), state=state, label=f"aux {repetition}",

@@ -11,7 +11,6 @@ from stages.lib.data import Split
 from stages.lib.runtime import derive_seed
 from stages.papers.dcp.arms import find
 from stages.papers.dcp.dense import augmentation, falling
-from stages.papers.dcp.heads import ready
 from stages.papers.dcp.kernels import freeze_zero_kernels, kernel_mask
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def finetuned(
     Data order follows from the repetition alone, so arms of one repetition see the same batches.
     """
     arm, values = find(name), sizes(net)
-    ready(net, device)
+    net.to(device)
     consumers = [net.get_submodule(site.consumer) for site in net.sites()]
     restore = freeze_zero_kernels(consumers) if arm.kernels else None
     fresh = arm.order == "fresh"

@@ -54,7 +54,6 @@ def main(cfg: Config) -> None:
     from stages.lib import artifacts, data, runtime, weights
     from stages.papers.dcp import files
     from stages.papers.dcp.dense import limited
-    from stages.papers.dcp.heads import ready
     from stages.papers.dcp.thinning import pruned_net
 
     trained = files.RUNS / "train" / cfg.scale / cfg.dataset / str(cfg.seed)
@@ -65,8 +64,8 @@ def main(cfg: Config) -> None:
     models, records = [], []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):
         chosen = limited(split, cfg.params.images, repetition).to(device)
-        aux = ready(files.load_supervised(files.weights(trained, "aux", repetition, cfg.repeats)), device)
-        dense = ready(weights.load_model(files.weights(trained, "dense", repetition, cfg.repeats)), device)
+        aux = files.load_supervised(files.weights(trained, "aux", repetition, cfg.repeats)).to(device)
+        dense = weights.load_model(files.weights(trained, "dense", repetition, cfg.repeats)).to(device)
         thin, record = pruned_net(cfg.arm, cfg.params, aux, dense, split, chosen, repetition)
         models.append((files.weights(folder, "model", repetition, cfg.repeats), thin))
         records.append(record)
