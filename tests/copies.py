@@ -34,9 +34,9 @@ def edit(folder: Path, file: str, pattern: str, replacement: str) -> None:
 
 
 def smoke_settings(folder: Path) -> None:
-    """Set the copy to two seeds at the smoke scale."""
+    """Set the copy to one seed at the smoke scale."""
     edit(folder, "params/config.yaml", r"^scales: .*$", "scales: [smoke]")
-    edit(folder, "params/config.yaml", r"^seeds: .*$", "seeds: [0, 1]")
+    edit(folder, "params/config.yaml", r"^seeds: .*$", "seeds: [0]")
 
 
 def run_snakemake(folder: Path, arguments: str = "", **extra: str) -> set[str]:

@@ -56,14 +56,27 @@ def test_an_edit_reruns_the_same_stages_in_both_engines_and_its_revert_nothing(p
     assert clean(pipeline)
 
 
-def test_a_second_run_from_nothing_and_cold_jobs_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+def test_a_second_run_from_nothing_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     folder = copy_repository(tmp_path / "repo")
     smoke_settings(folder)
-    run_snakemake(folder, REPRISE_WARM="0")
+    run_snakemake(folder)
     assert locks(folder) == locks(finished)
     for path in (finished / "reports").rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (folder / path.relative_to(finished)).read_bytes(), path
+
+
+def test_plain_scripts_give_the_bytes_of_forked_ones(finished: Path, tmp_path: Path) -> None:
+    folder = copy_repository(tmp_path / "repo")
+    smoke_settings(folder)
+    chain = "runs/dcp/{}/smoke/digits/{}0"
+    targets = [chain.format("train", ""), chain.format("prune", "dcp/"), chain.format("finetune", "dcp/")]
+    ran = run_snakemake(folder, targets[-1], REPRISE_WARM="0")
+    assert {name.split("@")[0].split(":")[1] for name in ran} == {"digits", "train", "prune", "finetune"}
+    compared = [path for target in targets for path in (folder / target).iterdir() if path.name[0] != "."]
+    assert len(compared) >= 7
+    for path in compared:
+        assert path.read_bytes() == (finished / path.relative_to(folder)).read_bytes(), path
 
 
 def test_dvc_front_ends_work(pipeline: Path) -> None:

@@ -88,8 +88,8 @@ def difference(mean: float, low: float, high: float) -> str:
     if absent(mean):
         return DASH
     places = decimals(mean, low, high)
-    # A bound just beside zero decides the verdict, so it must not be rounded to zero.
-    while places < 7 and any(v and not absent(v) and abs(v) < 0.5 * 10**-places for v in (mean, low, high)):
+    # A bound just beside zero decides the verdict, so it must not be rounded to zero (rounding noise may).
+    while places < 7 and any(not absent(v) and 1e-12 < abs(v) < 0.5 * 10**-places for v in (low, high)):
         places += 1
     if not absent(low) and low == high:
         return f"{signed(mean, places)} (exact)"
@@ -113,7 +113,7 @@ def plain(value: float | None, unit: str = "", beside: float | None = None) -> s
     if absent(value):
         return DASH
     places = max(_places(value), 0 if absent(beside) else _places(beside))
-    return f"{value:,.{places}f} {unit}".strip().replace("-", MINUS)
+    return f"{value:,.{places}f}".replace("-", MINUS) + (f" {unit}" if unit else "")
 
 
 def _places(value: float) -> int:

@@ -14,6 +14,8 @@ from stages.papers.dcp import aux_training, files, pivots
 from stages.papers.dcp.heads import attach
 from stages.papers.dcp.kernels import freeze_zero_kernels
 
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+
 
 @pytest.fixture
 def model():

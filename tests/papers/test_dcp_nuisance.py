@@ -8,6 +8,7 @@ from stages.papers.dcp.nuisance import NuisanceParams
 from stages.papers.dcp.nuisance_arms import recalls
 from stages.papers.dcp.nuisance_net import generate, train_head
 
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 SHAPE = {"channels": 12, "outputs": 12, "classes": 4, "images": 200, "side": 4, "signal": 0.5, "noise": 0.3, "nuisance": 2.0}
 
 

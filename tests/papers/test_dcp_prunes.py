@@ -1,6 +1,7 @@
 """Selection through a whole net: what may change, what feeds a layer, what judges it."""
 
 import copy
+import functools
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,9 @@ IMAGES = torch.randn(20, 2, 8, 8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(20) % 3
 
 
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+
+
 def settled(net) -> Supervised:
     """A net with heads after each block, its BN statistics those of the images."""
     model = attach(net, range(1, len(net.blocks) + 1), 3, (2, 8, 8)).train()
@@ -29,23 +33,25 @@ def settled(net) -> Supervised:
     return model.eval()
 
 
-def nets():
+@functools.cache
+def made(kind: str) -> Supervised:
+    """One net of each kind."""
     torch.manual_seed(2)
-    return {
-        "basic": preresnet([1, 1, 1], [4, 6, 8], classes=3, in_channels=2, image=8),
-        "bottleneck": preresnet([1, 1], [4, 5], classes=3, in_channels=2, image=8, bottleneck=True),
-        "plain": vgg([5, 6, "M", 7, 4], classes=3, in_channels=2, image=8),
-    }
+    if kind == "plain":
+        return settled(vgg([5, 6, "M", 7, 4], classes=3, in_channels=2, image=8))
+    widths = [4, 6, 8] if kind == "basic" else [4, 5]
+    ones = [1] * len(widths)
+    return settled(preresnet(ones, widths, classes=3, in_channels=2, image=8, bottleneck=kind == "bottleneck"))
 
 
 @pytest.fixture(params=["basic", "bottleneck", "plain"])
 def model(request):
-    return settled(nets()[request.param])
+    return copy.deepcopy(made(request.param))
 
 
 @pytest.fixture
 def basic():
-    return settled(nets()["basic"])
+    return copy.deepcopy(made("basic"))
 
 
 def recipe(arm="dcp", ratio=0.5, **more) -> Recipe:

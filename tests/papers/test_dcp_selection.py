@@ -12,6 +12,7 @@ from stages.papers.dcp.problem import LayerProblem, Objective, Solver
 from stages.papers.dcp.selection import ChannelGroups, Limits, best, channel_scores, converged, select
 
 REBUILD, BOTH, CLASSIFY = Objective(1.0, 0.0), Objective(1.0, 1.0), Objective(0.0, 1.0)
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy
@@ -141,9 +140,7 @@ def test_peers_have_the_same_size_and_dense_is_the_aux_net(workspace):
         run("prune", dataset="digits", arm=arm)
     nets = {arm: weights.load_model(f"runs/dcp/prune/smoke/digits/{arm}/0/model.safetensors") for arm in arms}
     assert len({json.dumps(nets[arm].record()) for arm in arms[:-1]}) == 1
-    aux = artifacts.load_tensors("runs/dcp/train/smoke/digits/0/aux.safetensors")[0] if hasattr(artifacts, "load_tensors") else (
-        weights.load_tensors("runs/dcp/train/smoke/digits/0/aux.safetensors")[0]
-    )
+    aux = artifacts.load_tensors("runs/dcp/train/smoke/digits/0/aux.safetensors")[0]
     for name, tensor in nets["dense"].state_dict().items():
         assert torch.equal(tensor, aux[f"net.{name}"])
 
@@ -389,6 +386,5 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(workspace):
     assert "resumed at epoch" in text
     first = outputs("runs/dcp")
     shutil.rmtree("runs/dcp")
-    time.sleep(0)
     assert start(*words).wait(timeout=120) == 0
     assert outputs("runs/dcp") == first

@@ -33,7 +33,19 @@ class Hasher:
     def __init__(self, repo: Repo) -> None:
         self.repo = repo
         self.outputs: dict[str, Predicted] = {}
+        self._folders: set[str] = set()
         self._known: dict[str, Hash | None] = {}
+
+    def expect(self, path: str, out: Predicted) -> None:
+        """Note what an output will be."""
+        self.outputs[path] = out
+        self._folders.update(parent.as_posix() for parent in Path(path).parents)
+
+    def _inside(self, path: str) -> dict[str, Predicted]:
+        """Expected outputs below a folder."""
+        if path not in self._folders:
+            return {}
+        return {p: out for p, out in self.outputs.items() if p.startswith(path + "/")}
 
     def forget(self, path: str) -> None:
         """Drop what was hashed at `path` and at the folders that contain it (their bytes changed)."""
@@ -65,7 +77,7 @@ class Hasher:
         """
         if path in self.outputs:
             return self.outputs[path]
-        inside = {p: out for p, out in self.outputs.items() if p.startswith(path + "/")}
+        inside = self._inside(path)
         if any(out.hash_info is None for out in inside.values()):
             return Predicted(None, None)
         if any(self._differs(p, out) for p, out in inside.items()):
@@ -75,12 +87,12 @@ class Hasher:
 
     def without_strays(self, path: str) -> Predicted | None:
         """Like `predict`, for a directory, but leaving out files that no stage declares (see `strays`)."""
-        inside = {p: out for p, out in self.outputs.items() if p.startswith(path + "/")}
+        inside = self._inside(path)
         return self._tree(path, inside) if inside and self.strays(path) else None
 
     def strays(self, path: str) -> list[str]:
         """Files under a directory of stage outputs that no stage declares (any more): a removed seed's results."""
-        if not any(p.startswith(path + "/") for p in self.outputs):
+        if path not in self._folders:
             return []
         root = Path(self.repo.root_dir)
         files = [f.relative_to(root).as_posix() for f in sorted((root / path).rglob("*")) if f.is_file()]

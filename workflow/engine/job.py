@@ -98,9 +98,7 @@ def snapshot(stage: PipelineStage) -> Snapshot:
 class Job:
     """One stage's way from the plan to the lock file."""
 
-    def __init__(
-        self, declarations: Declarations, address: str, planned: Mapping[str, Any], order: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, declarations: Declarations, address: str, planned: Mapping[str, Any], order: Mapping[str, Any]) -> None:
         self.declarations = declarations
         self.repo = declarations.repo
         self.address = address

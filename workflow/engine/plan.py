@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.engine.graph import Task, make_task, quiet, repro_order
 from workflow.engine.hashes import Hasher, Predicted
+from workflow.engine.parameters import Parameters
 
 if TYPE_CHECKING:
     from dvc.dependency import Dependency
@@ -73,6 +74,7 @@ class Planner:
         self.hasher = Hasher(repo)
         self.restored: list[PipelineStage] = []
         self.resolvers: dict[str, Any] = {}
+        self.parameters = Parameters()
 
     def plan(self) -> Plan:
         """Decide every stage, then record what was restored in the lock files."""
@@ -95,7 +97,7 @@ class Planner:
     def _decide(self, stage: PipelineStage, task: Task) -> Decision:
         deps = {self._path(dep): dep for dep in stage.deps if not _is_params(dep)}
         predicted = {path: self.hasher.predict(path) for path in deps}
-        decision = Decision(task, "run", params=_present_params(stage))
+        decision = Decision(task, "run", params=self._values(stage))
         unknown = [p for p, value in predicted.items() if value is not None and value.hash_info is None]
         decision.expected = {p: v.hash_info.value for p, v in predicted.items() if v is not None and v.hash_info}
         if unknown:
@@ -121,20 +123,22 @@ class Planner:
         """Tell the hasher what the stage's outputs are, for the stages below."""
         for out in stage.outs:
             known = decision.state != "run" and out.hash_info
-            self.hasher.outputs[self._path(out)] = (
-                Predicted(out.meta, out.hash_info) if known else Predicted(None, None)
-            )
+            expected = Predicted(out.meta, out.hash_info) if known else Predicted(None, None)
+            self.hasher.expect(self._path(out), expected)
         return decision
 
     def _path(self, item: Dependency) -> str:
         return self.repo.fs.relpath(item.fs_path, self.repo.root_dir).replace("\\", "/")
+
+    def _values(self, stage: PipelineStage) -> dict[str, dict[str, Any]]:
+        return {dep.def_path: self.parameters.values(dep) for dep in stage.deps if _is_params(dep)}
 
     def _changed(self, stage: PipelineStage, deps: dict, predicted: dict[str, Predicted | None]) -> str:
         """The first reason why the recorded result is not this stage's, in words; empty if there is none."""
         if stage.cmd_changed or not any(dep.hash_info for dep in stage.deps):
             return "its command changed" if stage.cmd_changed else "it has no recorded result"
         for dep in stage.deps:
-            if _is_params(dep) and dep.workspace_status():
+            if _is_params(dep) and self.parameters.changed(dep):
                 return f"{dep.def_path} changed"
         for path, dep in deps.items():
             if predicted[path] is None or predicted[path].hash_info != dep.hash_info:
@@ -167,6 +171,7 @@ class Planner:
         from dvc.stage.cache import _get_cache_hash
         from dvc.stage.loader import StageLoader
         from dvc.stage.serialize import to_single_stage_lockfile
+        from dvc_data.hashfile.hash_info import HashInfo
 
         if any(value is None for value in predicted.values()):
             return False
@@ -174,7 +179,7 @@ class Planner:
             dep.meta, dep.hash_info = predicted[path].meta or dep.meta, predicted[path].hash_info
         for dep in stage.deps:
             if _is_params(dep):
-                dep.hash_info = dep.get_hash()
+                dep.hash_info = HashInfo("params", self.parameters.values(dep))
         cache = self.repo.stage_cache
         key = _get_cache_hash(to_single_stage_lockfile(stage), key=True)
         folder = Path(cache._get_cache_dir(key))
@@ -210,10 +215,6 @@ def _is_params(dep: Dependency) -> bool:
     from dvc.dependency import ParamsDependency
 
     return isinstance(dep, ParamsDependency)
-
-
-def _present_params(stage: PipelineStage) -> dict[str, dict[str, Any]]:
-    return {dep.def_path: dep.read_params() for dep in stage.deps if _is_params(dep)}
 
 
 def positions(tasks: list[Task], root: str) -> dict[str, dict[str, int]]:

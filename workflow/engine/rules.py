@@ -100,6 +100,7 @@ class Pipeline:
             hold_pipeline(STATE)
         self.plan = self._plan(executing) if main else self._saved_plan()
         self._makers = {out: d for d in self.plan.decisions.values() for out in d.task.outs}
+        self._producers: dict[str, list[str]] = {}  # Snakemake asks for the inputs of a job many times
         self.rules = self._group()
         if main:
             MARKER.mkdir(parents=True, exist_ok=True)
@@ -152,11 +153,13 @@ class Pipeline:
 
     def producers(self, task: Task) -> list[str]:
         """The task's inputs for Snakemake: a folder dependency stands for the outputs declared inside it."""
-        paths: list[str] = []
-        for dep in task.deps:
-            inside = [out for out in self._makers if out.startswith(dep + "/")]
-            paths += inside if inside and dep not in self._makers else [dep]
-        return list(dict.fromkeys(paths))
+        if task.address not in self._producers:
+            paths: list[str] = []
+            for dep in task.deps:
+                inside = [out for out in self._makers if out.startswith(dep + "/")]
+                paths += inside if inside and dep not in self._makers else [dep]
+            self._producers[task.address] = list(dict.fromkeys(paths))
+        return self._producers[task.address]
 
     def targets(self, *, file: str | None = None, suffix: str = "") -> list[str]:
         """Outputs of the stages declared in one dvc.yaml, or of the rules whose name ends so; all by default."""

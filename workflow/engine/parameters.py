@@ -1,0 +1,45 @@
+"""Values of tracked parameters, each file parsed once a plan (DVC parses it for every stage that names it)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dvc.dependency import ParamsDependency
+
+
+class Parameters:
+    """Reads `ParamsDependency` values as DVC does, from files that are kept parsed."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, dict[str, Any] | None] = {}
+
+    def values(self, dep: ParamsDependency) -> dict[str, Any]:
+        """The tracked values there are: dotted key to value, or the whole file where no key is named."""
+        import dpath
+
+        tree = self._tree(dep)
+        if tree is None or not dep.params:
+            return tree or {}
+        found = {}
+        for key in dep.params:
+            try:
+                found[key] = dpath.get(tree, key, separator=".")
+            except KeyError:
+                continue
+        return found
+
+    def changed(self, dep: ParamsDependency) -> bool:
+        """Whether a value differs from the recorded one, is new, or is gone (`ParamsDependency.workspace_status`)."""
+        if not dep.hash_info:
+            return True
+        recorded, actual = dep.hash_info.value, self.values(dep)
+        keys = dep.params or {*recorded, *actual}
+        return any(key not in actual or key not in recorded or actual[key] != recorded[key] for key in keys)
+
+    def _tree(self, dep: ParamsDependency) -> dict[str, Any] | None:
+        from dvc.utils.serialize import load_path
+
+        if dep.fs_path not in self._files:
+            self._files[dep.fs_path] = load_path(dep.fs_path, dep.fs) if dep.exists else None
+        return self._files[dep.fs_path]
