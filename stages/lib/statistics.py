@@ -106,9 +106,7 @@ def paired_interval(method: Sequence[float], baseline: Sequence[float], level: f
     return interval
 
 
-def verdict(
-    interval: Interval, *, test: str = "superiority", better: str = "higher", margin: float | None = None
-) -> str:
+def verdict(interval: Interval, *, test: str = "superiority", better: str = "higher", margin: float | None = None) -> str:
     """The verdict on the paired difference method - baseline, by the rules at the top of this module.
 
     `test` is superiority or noninferiority, `better` is higher or lower (which direction favours the method), `margin`

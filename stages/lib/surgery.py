@@ -25,9 +25,7 @@ def kept_count(channels: int, eta: float) -> int:
     (In floats floor(.29 * 100) is 28, not 29.)
     """
     if not 0 <= eta < 1:
-        raise StageError(
-            f"pruning rate eta: expected a number from 0 up to but without 1, got {eta}; correct the params file"
-        )
+        raise StageError(f"pruning rate eta: expected a number from 0 up to but without 1, got {eta}; correct the params file")
     return channels - math.floor(Fraction(repr(float(eta))) * channels)
 
 

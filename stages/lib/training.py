@@ -170,9 +170,7 @@ def _step(run: Run, plan: Plan, position: int) -> Tensor:
 def _finite(total: float, plan: Plan, step: int) -> float:
     if not abs(total) < float("inf"):
         epoch = (step - 1) // plan.steps + 1
-        raise StageError(
-            f"{plan.label}: the loss is not finite in epoch {epoch}; lower lr, or look for NaN in the data"
-        )
+        raise StageError(f"{plan.label}: the loss is not finite in epoch {epoch}; lower lr, or look for NaN in the data")
     return total
 
 
@@ -184,9 +182,7 @@ def _keep(run: Run, plan: Plan, keeper: resume.Keeper | None, stop: threading.Ev
         keeper.save(run, now=stop.is_set())
     if stop.is_set():
         done = f"stopped by SIGTERM after {run.step} of {plan.epochs * plan.steps} steps"
-        kept = (
-            f"state kept in {keeper.path}, the same command goes on from there" if keeper else "no state was asked for"
-        )
+        kept = f"state kept in {keeper.path}, the same command goes on from there" if keeper else "no state was asked for"
         raise StageError(f"{plan.label}: {done}; {kept}", code=143)
 
 

@@ -37,9 +37,7 @@ LAYER_COLUMNS = [
 ]
 
 
-def arms_table(
-    rows: pandas.DataFrame, paper: Paper, slug: str, scale: str, sources: dict[str, str]
-) -> pandas.DataFrame:
+def arms_table(rows: pandas.DataFrame, paper: Paper, slug: str, scale: str, sources: dict[str, str]) -> pandas.DataFrame:
     """Rows of arms.csv (long: one row a data set, arm and metric), arms in claim.yaml's order. `sources` maps data
     sets.
     """

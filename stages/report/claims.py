@@ -29,9 +29,7 @@ def claims_table(
     table = []
     for claim in paper.claims:
         measured = (
-            _measured(rows, claim, f"{slug} {scale}")
-            if scale in claim.scales
-            else {"n_seeds": 0, "verdict": NOT_TESTABLE}
+            _measured(rows, claim, f"{slug} {scale}") if scale in claim.scales else {"n_seeds": 0, "verdict": NOT_TESTABLE}
         )
         told = {name: getattr(claim, name) for name in [*COLUMNS, *EXTRA] if hasattr(claim, name)}
         where = {"paper": slug, "title": paper.title, "scale": scale, "source": sources.get(claim.dataset, source)}
@@ -64,9 +62,7 @@ def _values(rows: pandas.DataFrame, claim: Claim, arm: str, where: str) -> panda
     """The claim's metric of one arm, indexed and sorted by repetition."""
     found = rows[(rows["dataset"] == claim.dataset) & (rows["arm"] == arm) & (rows["metric"] == claim.metric)]
     if found.empty:
-        raise StageError(
-            f"{where}: claim {claim.id} needs {claim.metric} of arm {arm} on {claim.dataset}; its files hold none"
-        )
+        raise StageError(f"{where}: claim {claim.id} needs {claim.metric} of arm {arm} on {claim.dataset}; its files hold none")
     return found.set_index("seed")["value"].sort_index()
 
 

@@ -90,9 +90,7 @@ def _checked(rows: object, columns: dict, file: Listed) -> list[dict]:
                     f"{where}: {row.get('metric', name)} is {row[name]}, expected a finite number; see that run's log"
                 )
         if row["dataset"] != file.dataset or file.arm not in (None, row["arm"]):
-            raise StageError(
-                f"{where}: holds {row['dataset']}/{row['arm']}, expected {file.dataset}/{file.arm or 'any arm'}"
-            )
+            raise StageError(f"{where}: holds {row['dataset']}/{row['arm']}, expected {file.dataset}/{file.arm or 'any arm'}")
     return rows
 
 

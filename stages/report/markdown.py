@@ -107,8 +107,7 @@ def claim_lines(view: ClaimView) -> list[str]:
         return [*lines, f"here: not measured ({place})"]
     lines.append(f"here: {view.measured}, difference {cell(view.difference)}, {view.seeds} repetitions ({place})  ")
     lines.append(
-        f"compared: {escape(view.method)} against {escape(view.baseline)}"
-        + (f"; margin {view.margin}" if view.margin else "")
+        f"compared: {escape(view.method)} against {escape(view.baseline)}" + (f"; margin {view.margin}" if view.margin else "")
     )
     return [*lines[:-1], f"{lines[-1]}  ", text.sentence(f"{view.power}.")] if view.power else lines
 
@@ -195,6 +194,5 @@ def paper_page(results: Results, slug: str, claims: list[ClaimView], figures: li
 def published_rows(about: dict) -> list[list[str]]:
     """The paper's own figures as texts."""
     return [
-        [row["quantity"], text.plain(row["value"], row["unit"]), row["read_from"], row["flag"]]
-        for row in about["published"]
+        [row["quantity"], text.plain(row["value"], row["unit"]), row["read_from"], row["flag"]] for row in about["published"]
     ]

@@ -39,9 +39,7 @@ def main(cfg: Config) -> None:
     written.append(REPORTS / "metrics.json")
     _remove_others(written)
     artifacts.write_manifest(REPORTS / "manifest.json", outputs=written, inputs=found.inputs, config=cfg)
-    print(
-        f"{len(found.claims)} claims of {len(found.slugs)} papers -> {REPORTS / 'index.html'}, {REPORTS / 'claims.md'}"
-    )
+    print(f"{len(found.claims)} claims of {len(found.slugs)} papers -> {REPORTS / 'index.html'}, {REPORTS / 'claims.md'}")
 
 
 def write(found: Results, folder: Path) -> list[Path]:

@@ -36,9 +36,7 @@ def render(table: list[dict[str, str]], width: int, colour: bool) -> str:
 
     lines: list[str] = []
     for number, row in enumerate(table, 1):
-        verdict = (
-            f"\x1b[1;{COLOURS.get(row['verdict'], '0')}m{row['verdict']}\x1b[0m" if colour else row["verdict"].upper()
-        )
+        verdict = f"\x1b[1;{COLOURS.get(row['verdict'], '0')}m{row['verdict']}\x1b[0m" if colour else row["verdict"].upper()
         lines += [f"{number:>3}  {verdict}  {row['paper']}, {row['kind']}"]
         lines += [f"     {line}" for line in text.wrap(row["claim"], max(40, width - 6))]
         if row["difference"]:
@@ -48,9 +46,7 @@ def render(table: list[dict[str, str]], width: int, colour: bool) -> str:
             places = text.decimals(method, baseline)
             means = f"{row['method_arm']} {text.number(method, places)}, "
             means += f"{row['baseline_arm']} {text.number(baseline, places)}"
-            lines += [
-                f"     {line}" for line in text.wrap(f"{text.metric_label(row['metric'])}: {means}", max(40, width - 6))
-            ]
+            lines += [f"     {line}" for line in text.wrap(f"{text.metric_label(row['metric'])}: {means}", max(40, width - 6))]
             lines += [f"     difference {text.difference(mean, low, high)}"]
         repetitions = f", n = {row['n_seeds']}" if row["difference"] else ""
         lines += [f"     scale {row['scale']}, source {row['source']}{repetitions}", ""]

@@ -46,9 +46,7 @@ def main(cfg: Config) -> None:
     sources = {dataset: item["source"] for dataset, item in about.items()}
 
     folder = Path("runs/results", cfg.paper, cfg.scale)
-    artifacts.write_csv(
-        folder / "claims.csv", claims.claims_table(rows, paper, cfg.paper, cfg.scale, sources, cfg.source)
-    )
+    artifacts.write_csv(folder / "claims.csv", claims.claims_table(rows, paper, cfg.paper, cfg.scale, sources, cfg.source))
     artifacts.write_csv(folder / "arms.csv", arms.arms_table(rows, paper, cfg.paper, cfg.scale, sources))
     artifacts.write_csv(folder / "layers.csv", arms.layers_table(layers, cfg.paper, cfg.scale))
     artifacts.write_json(

@@ -203,9 +203,7 @@ def _arms_view(summary: Summary, dataset: str, table: pandas.DataFrame) -> ArmsV
     header = ["arm", "role", *map(text.metric_label, metrics), "n"]
     source = table["source"].iloc[0]
     title, about = dataset_title(summary.about, dataset), summary.about["datasets"].get(dataset, {}).get("about", "")
-    return ArmsView(
-        dataset, title, source, summary.scale, about, header, rows, first["arm"].tolist(), first["role"].tolist()
-    )
+    return ArmsView(dataset, title, source, summary.scale, about, header, rows, first["arm"].tolist(), first["role"].tolist())
 
 
 AUDIT_HEADER = ["configuration", "quantity", "published", "computed", "relative error", "tolerance", "ok", "read from"]

@@ -17,9 +17,7 @@ PASSES, IMAGES, BATCH = 2, 2000, 100
 
 def net() -> torch.nn.Module:
     """The small experiment's net."""
-    return preresnet(
-        blocks=[2, 2, 2], widths=[8, 16, 32], classes=10, in_channels=3, image=32, stem={"kernel": 5, "stride": 4}
-    )
+    return preresnet(blocks=[2, 2, 2], widths=[8, 16, 32], classes=10, in_channels=3, image=32, stem={"kernel": 5, "stride": 4})
 
 
 def bare(x: torch.Tensor, y: torch.Tensor) -> None:

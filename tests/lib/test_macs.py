@@ -45,9 +45,7 @@ def test_closed_form_names_every_layer_with_weights(name):
     costs = macs.closed_form(net.record())
     for cost in costs:
         assert sum(p.numel() for p in net.get_submodule(cost.name).parameters(recurse=False)) == cost.params
-    assert {c.name for c in costs} == {
-        path for path, module in net.named_modules() if list(module.parameters(recurse=False))
-    }
+    assert {c.name for c in costs} == {path for path, module in net.named_modules() if list(module.parameters(recurse=False))}
 
 
 def test_pilot_nets():

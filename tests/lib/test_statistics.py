@@ -152,9 +152,7 @@ def test_spread_is_recovered_from_the_interval():
     assert spread_of(mean_interval(values)) == pytest.approx(values.std(ddof=1), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("spread", "half_width"), [(0.02, 0.01), (0.01, 0.01), (0.03, 0.005), (0.007, 0.05), (0.0, 0.01)]
-)
+@pytest.mark.parametrize(("spread", "half_width"), [(0.02, 0.01), (0.01, 0.01), (0.03, 0.005), (0.007, 0.05), (0.0, 0.01)])
 def test_seeds_needed_is_the_first_n_that_reaches_the_half_width(spread, half_width):
     n = seeds_needed(spread, half_width)
     assert n >= st.LEAST_SEEDS

@@ -146,9 +146,7 @@ def test_nan_is_refused_in_training_and_evaluation():
         training.evaluate(net, toy_split())
 
 
-@pytest.mark.parametrize(
-    "change", [{"epochs": -1}, {"batch": 0}, {"lr": float("nan")}, {"lr": -1.0}, {"schedule": "x"}]
-)
+@pytest.mark.parametrize("change", [{"epochs": -1}, {"batch": 0}, {"lr": float("nan")}, {"lr": -1.0}, {"schedule": "x"}])
 def test_impossible_settings_are_refused(change):
     with pytest.raises(StageError):
         training.train(toy_net(), toy_split(), **(SETTINGS | change))

@@ -118,6 +118,4 @@ def test_the_script_writes_the_table(tmp_path):
         "ok",
         "read_from",
     ]
-    assert {row["computed"] for row in rows} >= {
-        str(n) for etas in TABLE.values() for pair in etas.values() for n in pair
-    }
+    assert {row["computed"] for row in rows} >= {str(n) for etas in TABLE.values() for pair in etas.values() for n in pair}

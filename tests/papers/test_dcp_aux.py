@@ -76,7 +76,8 @@ def _release_step(model, split, weights, lr):
     order = torch.randperm(24, generator=torch.Generator().manual_seed(aux_training.derive_seed(0, "train")))
     x, y = split.x[order], split.y[order]
     gradients = [
-        torch.autograd.grad(F.cross_entropy(logits, y), list(model.parameters()), allow_unused=True) for logits in _fresh(model, x)
+        torch.autograd.grad(F.cross_entropy(logits, y), list(model.parameters()), allow_unused=True)
+        for logits in _fresh(model, x)
     ]
     expected = {}
     for position, (name, parameter) in enumerate(model.named_parameters()):
@@ -114,7 +115,9 @@ def test_second_step_takes_its_gradient_at_the_updated_weights(model, split):
     optimiser = Sgd(model.parameters(), 0.1, 0.0, 0.0)
     aux_training.two_steps(model, 0, split.x, split.y, optimiser, lambda: None)
     for p in (0, 2):
-        grads = torch.autograd.grad(F.cross_entropy(manual.up_to(split.x, p), split.y), list(manual.parameters()), allow_unused=True)
+        grads = torch.autograd.grad(
+            F.cross_entropy(manual.up_to(split.x, p), split.y), list(manual.parameters()), allow_unused=True
+        )
         with torch.no_grad():
             for parameter, grad in zip(manual.parameters(), grads):
                 if grad is not None:

@@ -350,7 +350,12 @@ def test_data_that_are_not_bytes(workspace, capsys):
 
 
 def test_a_scripts_help_names_every_parameter(workspace, capsys):
-    for script, word in (("train", "params.aux.lr"), ("prune", "params.lam"), ("finetune", "scratch.epochs"), ("nuisance", "params.noise")):
+    for script, word in (
+        ("train", "params.aux.lr"),
+        ("prune", "params.lam"),
+        ("finetune", "scratch.epochs"),
+        ("nuisance", "params.noise"),
+    ):
         SCRIPTS[script].main(["--help"])
         assert word in capsys.readouterr().out
 

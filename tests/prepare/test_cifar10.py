@@ -244,9 +244,7 @@ def test_a_full_disk_leaves_no_manifest(project, capsys):
         subprocess.run(["umount", "runs/prepare"], check=True)
 
 
-@pytest.mark.parametrize(
-    ("variant", "counts"), [("lossless-3000", (2160, 240, 600)), ("jpeg-decoded", (9000, 1000, 2000))]
-)
+@pytest.mark.parametrize(("variant", "counts"), [("lossless-3000", (2160, 240, 600)), ("jpeg-decoded", (9000, 1000, 2000))])
 def test_the_publishers_files(project, variant, counts):
     """Re-made copies of the real set: recognised as such, known first labels and pixels."""
     if not (PUBLISHER / variant).is_dir():

@@ -78,9 +78,7 @@ def test_every_patch_lies_inside_its_cell_with_a_margin():
     """An image whose pixels tell their own cell and place."""
     recipe = samples.Recipe(gain=0, offset=0)
     inside = numpy.arange(240) % 40
-    image = numpy.stack([*numpy.meshgrid(inside, inside, indexing="ij"), numpy.zeros((240, 240))], -1).astype(
-        numpy.uint8
-    )
+    image = numpy.stack([*numpy.meshgrid(inside, inside, indexing="ij"), numpy.zeros((240, 240))], -1).astype(numpy.uint8)
     out = samples.patches(image, "train", 200, 1, recipe)
     for channel in (0, 1):
         assert out[:, channel].min() >= 2

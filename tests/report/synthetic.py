@@ -24,9 +24,7 @@ def claim_tree() -> dict:
     return yaml.safe_load(Path(__file__).with_name("claim.yaml").read_text())
 
 
-def build(
-    root: Path, papers: tuple[str, ...] = ("alpha",), seeds: int = 3, repeats: int = 2, scale: str = "small"
-) -> Path:
+def build(root: Path, papers: tuple[str, ...] = ("alpha",), seeds: int = 3, repeats: int = 2, scale: str = "small") -> Path:
     """Write params/ and the metrics of these papers below `root`; returns it."""
     write_yaml(
         root / "params/config.yaml",

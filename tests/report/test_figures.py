@@ -40,9 +40,7 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
     boxes = [(name, box) for name, box in boxes if box.width > 0 and box.height > 0]
     pairs = itertools.combinations(boxes, 2)
     return [
-        (a, b)
-        for (a, x), (b, y) in pairs
-        if min(x.x1, y.x1) - max(x.x0, y.x0) > 1 and min(x.y1, y.y1) - max(x.y0, y.y0) > 1.5
+        (a, b) for (a, x), (b, y) in pairs if min(x.x1, y.x1) - max(x.x0, y.x0) > 1 and min(x.y1, y.y1) - max(x.y0, y.y0) > 1.5
     ]
 
 
@@ -68,9 +66,7 @@ def all_figures(found: results.Results) -> dict[str, Figure]:
     summary = found.summaries[0]
     patches = summary.arms[summary.arms["dataset"] == "patches"]
     layers = summary.layers
-    deep = pandas.concat(
-        [layers[layers["position"] == 0].assign(layer=f"blocks.{i}.conv2", position=i) for i in range(27)]
-    )
+    deep = pandas.concat([layers[layers["position"] == 0].assign(layer=f"blocks.{i}.conv2", position=i) for i in range(27)])
     order, titles = summary.about["arms"], summary.about["arm_titles"]
     return {
         "claims": picture.draw(views.claim_views(found)),

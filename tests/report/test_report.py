@@ -37,9 +37,7 @@ def test_columns_are_those_that_were_promised(reported: Path) -> None:
     )
     assert (reported / "reports/claims.csv").read_text().splitlines()[0].split(",") == promised.split(", ") == COLUMNS
     promised = "paper, configuration, quantity, published, computed, relative_error, tolerance, ok, read_from"
-    assert (
-        (reported / "reports/audit.csv").read_text().splitlines()[0].split(",") == promised.split(", ") == AUDIT_COLUMNS
-    )
+    assert (reported / "reports/audit.csv").read_text().splitlines()[0].split(",") == promised.split(", ") == AUDIT_COLUMNS
 
 
 def test_headlines_stand_first(reported: Path) -> None:
@@ -234,9 +232,7 @@ def test_scales_that_cannot_be_reported(project: Path, fails: Callable[..., str]
 def test_metrics_json_counts_the_verdicts(reported: Path) -> None:
     found = json.loads((reported / "reports/metrics.json").read_text())
     table = pandas.read_csv(reported / "reports/claims.csv")
-    assert {name: count for name, count in found["verdicts"].items() if count} == table[
-        "verdict"
-    ].value_counts().to_dict()
+    assert {name: count for name, count in found["verdicts"].items() if count} == table["verdict"].value_counts().to_dict()
     assert found["audit"] == {"ok": 2, "figures": 4}
     assert found["difference"]["alpha"]["small"]["fewer"] == -304128
 

@@ -119,9 +119,7 @@ def test_values_that_are_not_finite_numbers_are_refused(project: Path, fails: Ca
         (lambda c: c["layers"][0].update(kept=1.5), ["kept", "1.5"]),
     ],
 )
-def test_inconsistent_files_are_refused(
-    project: Path, fails: Callable[..., str], change: Callable, names: list[str]
-) -> None:
+def test_inconsistent_files_are_refused(project: Path, fails: Callable[..., str], change: Callable, names: list[str]) -> None:
     edit(FOLDER / "half/1.json", change)
     line = fails(summarise.main, *RUN)
     assert all(name in line for name in names), line

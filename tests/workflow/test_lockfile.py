@@ -19,9 +19,7 @@ def test_entries_are_split_at_their_names_only() -> None:
     assert split_entries("") == {}
 
 
-@pytest.mark.parametrize(
-    "text", ["stages:\n", "schema: '1.0'\nstages:\n" + A, HEADER + "x: 1\n", HEADER + "    deep: 1\n"]
-)
+@pytest.mark.parametrize("text", ["stages:\n", "schema: '1.0'\nstages:\n" + A, HEADER + "x: 1\n", HEADER + "    deep: 1\n"])
 def test_foreign_layout_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="as DVC writes it"):
         split_entries(text)

@@ -26,9 +26,7 @@ class PreActivationBlock(nn.Module):
         for i, (inputs, outputs, kernel, stride) in enumerate(residual.branch(block), start=1):
             self.add_module(f"bn{i}", nn.BatchNorm2d(inputs))
             self.add_module(f"conv{i}", residual.conv(inputs, outputs, kernel, stride))
-        self.downsample = (
-            residual.conv(block["in"], block["out"], 1, block["stride"]) if residual.projects(block) else None
-        )
+        self.downsample = residual.conv(block["in"], block["out"], 1, block["stride"]) if residual.projects(block) else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [N,out,H/stride,W/stride] from [N,in,H,W]."""
@@ -57,9 +55,7 @@ class PreResNet(Net):
         )
         if stem["pool"]:
             self.stem.add_module("pool", nn.MaxPool2d(3, 2, 1))
-        self.blocks = nn.ModuleList(
-            PreActivationBlock(block, shared=place == 0) for _, place, block in residual.walk(record)
-        )
+        self.blocks = nn.ModuleList(PreActivationBlock(block, shared=place == 0) for _, place, block in residual.walk(record))
         width = record["stages"][-1][-1]["out"]
         self.bn = nn.BatchNorm2d(width)
         self.fc = nn.Linear(width, record["classes"])
@@ -131,8 +127,7 @@ def preresnet(
     unknown = options.keys() - residual.STEM_KEYS
     if unknown:
         raise StageError(
-            f"stem.{sorted(unknown)[0]}: not a setting of a stem; expected one of "
-            f"{', '.join(sorted(residual.STEM_KEYS))}"
+            f"stem.{sorted(unknown)[0]}: not a setting of a stem; expected one of {', '.join(sorted(residual.STEM_KEYS))}"
         )
     options.setdefault("padding", options["kernel"] // 2)
     stages = residual.stages(list(blocks), list(widths), options["width"], bottleneck)

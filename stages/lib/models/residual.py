@@ -120,7 +120,5 @@ def block_sites(record: dict, path: str, norm_offset: int) -> list[tuple[int, in
         at = path.format(stage=s + 1, place=b, index=index)
         for m in range(len(block["mid"])):
             consumer = f"{at}.conv{m + 2}"
-            found.append(
-                (s, b, m, Site(consumer, index, f"{at}.conv{m + 1}", f"{at}.bn{m + 1 + norm_offset}", consumer))
-            )
+            found.append((s, b, m, Site(consumer, index, f"{at}.conv{m + 1}", f"{at}.bn{m + 1 + norm_offset}", consumer)))
     return found

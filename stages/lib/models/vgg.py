@@ -121,8 +121,7 @@ def vgg_cifar(depth: int = 19, classes: int = 10, in_channels: int = 3, image: i
     """The CIFAR VGG-BN of depth 11, 13, 16 or 19."""
     if depth not in CONFIGURATIONS:
         raise StageError(
-            f"depth of a VGG: expected one of {', '.join(map(str, CONFIGURATIONS))}, got {depth}; correct the "
-            "params file"
+            f"depth of a VGG: expected one of {', '.join(map(str, CONFIGURATIONS))}, got {depth}; correct the params file"
         )
     return vgg(CONFIGURATIONS[depth], classes, image, in_channels)
 

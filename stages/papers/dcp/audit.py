@@ -82,8 +82,7 @@ def _cost(text: str) -> dict[str, int]:
     counted = macs.count_record(record)
     if counted != total.macs:
         raise StageError(
-            f"MACs of {record['kind']}: closed form {total.macs}, counted {counted}; the closed form of that family "
-            "is wrong"
+            f"MACs of {record['kind']}: closed form {total.macs}, counted {counted}; the closed form of that family is wrong"
         )
     return {"parameters": total.params, "macs": total.macs}
 
@@ -99,8 +98,7 @@ def records(figure: Figure, nets: dict[str, Net]) -> tuple[dict, dict]:
 
     if figure.net not in nets:
         raise StageError(
-            f"params/dcp/paper.yaml: audit.figures: net {figure.net!r} is not in audit.nets; expected one of "
-            f"{', '.join(nets)}"
+            f"params/dcp/paper.yaml: audit.figures: net {figure.net!r} is not in audit.nets; expected one of {', '.join(nets)}"
         )
     with torch.device("meta"):  # shapes only
         net = models.construct(nets[figure.net].name, **nets[figure.net].options)
@@ -108,8 +106,7 @@ def records(figure: Figure, nets: dict[str, Net]) -> tuple[dict, dict]:
     if figure.widths:
         if len(figure.widths) != len(widths):
             raise StageError(
-                f"params/dcp/paper.yaml: audit.figures: {figure.net} has {len(widths)} pruned widths, got "
-                f"{len(figure.widths)}"
+                f"params/dcp/paper.yaml: audit.figures: {figure.net} has {len(widths)} pruned widths, got {len(figure.widths)}"
             )
         widths = dict(zip(widths, figure.widths, strict=True))
     return net.record(), type(net).narrowed(net.record(), widths)

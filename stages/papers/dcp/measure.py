@@ -57,8 +57,7 @@ def sizes(net: nn.Module) -> dict[str, float]:
 def metric_rows(dataset: str, arm: str, repetition: int, values: dict[str, float]) -> list[dict]:
     """One row a metric, as the report reads them."""
     return [
-        {"dataset": dataset, "arm": arm, "seed": repetition, "metric": name, "value": value}
-        for name, value in values.items()
+        {"dataset": dataset, "arm": arm, "seed": repetition, "metric": name, "value": value} for name, value in values.items()
     ]
 
 

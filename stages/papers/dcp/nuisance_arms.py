@@ -33,7 +33,9 @@ def recalls(params: "NuisanceParams", repetition: int) -> dict[str, dict[str, fl
     for arm, objective in OBJECTIVES.items():
         net.layer.weight.data.copy_(whole)
         problem = LayerProblem(net.layer, net.run, net.features, targets, net.labels, objective)
-        found[arm] = select(problem, ChannelGroups(), Limits(keep), Solver(params.lr, batch=params.batch, passes=params.passes)).chosen
+        found[arm] = select(
+            problem, ChannelGroups(), Limits(keep), Solver(params.lr, batch=params.batch, passes=params.passes)
+        ).chosen
         found[arm] = _measured(net, found[arm])
     for arm, scores in orders.items():
         chosen = torch.zeros(params.channels, dtype=torch.bool)

@@ -37,7 +37,16 @@ class Generated:
 
 
 def generate(
-    seed: int, *, channels: int, outputs: int, classes: int, images: int, side: int, signal: float, noise: float, nuisance: float
+    seed: int,
+    *,
+    channels: int,
+    outputs: int,
+    classes: int,
+    images: int,
+    side: int,
+    signal: float,
+    noise: float,
+    nuisance: float,
 ) -> Generated:
     """Draws data and net. `signal` is the deviation of the class codes, `noise` the pixel noise of signal channels,
     `nuisance` that of the others, in the same unit. The convolution is random and stays so; `train_head` fits the head."""

@@ -91,8 +91,13 @@ class LayerProblem:
         output, logits = self.run(self.features[part])
         aim = self.objective
         return joint(
-            output, self.targets[part], logits, self.labels[part],
-            rebuild=aim.rebuild, classify=aim.classify, form=aim.form,
+            output,
+            self.targets[part],
+            logits,
+            self.labels[part],
+            rebuild=aim.rebuild,
+            classify=aim.classify,
+            form=aim.form,
         )
 
     def _batches(self, size: int) -> Iterator[slice]:

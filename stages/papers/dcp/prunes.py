@@ -81,9 +81,7 @@ def _prune_site(
     return _result(site, layer, choice, recipe)
 
 
-def _ordered(
-    net: nn.Module, site: Site, problem: LayerProblem, groups: Groups, limits: Limits, recipe: Recipe
-) -> Choice:
+def _ordered(net: nn.Module, site: Site, problem: LayerProblem, groups: Groups, limits: Limits, recipe: Recipe) -> Choice:
     """A criterion's order, with DCP's re-fit or without."""
     if recipe.arm.order == "l1":
         order = criteria.l1_order(net.get_submodule(site.producer).weight)

@@ -67,9 +67,7 @@ class Choice:
     losses: list[float] = field(default_factory=list)
 
 
-def select(
-    problem: LayerProblem, groups: Groups, limits: Limits, solver: Solver | None, order: Tensor | None = None
-) -> Choice:
+def select(problem: LayerProblem, groups: Groups, limits: Limits, solver: Solver | None, order: Tensor | None = None) -> Choice:
     """Algorithm 2. Starts at V = 0, leaves the solved V in the layer.
 
     With `order` the groups are taken in that order instead of by gradient, so that a criterion from elsewhere gets

@@ -9,7 +9,9 @@ from stages.lib.stage import MISSING, field, stage
 @dataclass
 class Net:
     name: str = field(help="family of nets, as in stages.lib.models.CONSTRUCTORS")
-    options: dict[str, Any] = field(default_factory=dict, help="its blocks, widths, stem, in_channels, image; the classes come from the data")
+    options: dict[str, Any] = field(
+        default_factory=dict, help="its blocks, widths, stem, in_channels, image; the classes come from the data"
+    )
 
 
 @dataclass

@@ -91,9 +91,7 @@ def _bar(axis: Axes, view: ClaimView, y: float) -> None:
     if view.bar.margin is not None:
         axis.plot([x(view.bar.margin)] * 2, [y - 0.1, y + 0.1], color=style.INK, linewidth=1, linestyle=(0, (2, 1.2)))
     axis.plot([x(view.bar.low), x(view.bar.high)], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
-    axis.plot(
-        x(view.bar.middle), y, marker="o", markersize=6, color=colour, markeredgecolor=style.PAPER, markeredgewidth=0.8
-    )
+    axis.plot(x(view.bar.middle), y, marker="o", markersize=6, color=colour, markeredgecolor=style.PAPER, markeredgewidth=0.8)
 
 
 def _chip(axis: Axes, verdict: str, y: float) -> None:
