@@ -10,12 +10,13 @@ import torch
 from stages.lib import surgery
 from stages.lib.errors import StageError
 from stages.lib.models import preresnet, resnet, vgg
-from stages.papers.dcp import prunes, thinning
+from stages.papers.dcp import forward, prunes, thinning
 from stages.papers.dcp.arms import ARMS, find
+from stages.papers.dcp.forward import only_trainable, run_to_pivot
 from stages.papers.dcp.heads import Supervised, attach
 from stages.papers.dcp.kernels import kernel_mask
 from stages.papers.dcp.problem import Objective, Solver
-from stages.papers.dcp.prunes import Recipe, only_trainable, prune_stage, run_to_pivot
+from stages.papers.dcp.prunes import Recipe, prune_stage
 
 IMAGES = torch.randn(20, 2, 8, 8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(20) % 3
@@ -134,13 +135,13 @@ def test_features_come_from_the_pruned_net_and_targets_from_the_whole_one(basic,
 
     monkeypatch.setattr(prunes, "LayerProblem", Spy)
     pruned, _ = prune(basic, recipe(ratio=0.7))
-    for block, (features, targets) in enumerate(seen):
-        assert torch.allclose(features, pruned.net.segment(pruned.net.stem(IMAGES), 0, block), atol=1e-6)
+    for block, (cached, targets) in enumerate(seen):
+        assert torch.allclose(cached.inputs, pruned.net.segment(pruned.net.stem(IMAGES), 0, block), atol=1e-6)
         whole = basic.net.segment(basic.net.stem(IMAGES), 0, block)
-        with prunes.captured(basic.net.blocks[block].conv2) as outputs:
+        with forward.captured(basic.net.blocks[block].conv2) as outputs:
             basic.net.blocks[block](whole)
         assert torch.equal(targets, outputs[0])
-    assert not torch.allclose(seen[2][0], basic.net.segment(basic.net.stem(IMAGES), 0, 2), atol=1e-2)
+    assert not torch.allclose(seen[2][0].inputs, basic.net.segment(basic.net.stem(IMAGES), 0, 2), atol=1e-2)
 
 
 def gradient_of(model, p):
@@ -149,7 +150,8 @@ def gradient_of(model, p):
     layer = model.net.get_submodule(site.consumer)
     with only_trainable(model, layer):
         run = run_to_pivot(model, site, p, True)
-        problem = prunes.LayerProblem(layer, run, model.net.stem(IMAGES), IMAGES, LABELS, Objective(0.0, 1.0))
+        features = forward.Cached(model.net.stem(IMAGES), None)
+        problem = prunes.LayerProblem(layer, run, features, IMAGES, LABELS, Objective(0.0, 1.0))
         return problem.gradient()[1]
 
 
@@ -160,6 +162,21 @@ def test_the_loss_is_measured_through_the_rest_of_the_stage(basic):
     assert torch.equal(before[0], after[0])  # behind its pivot
     assert not torch.allclose(before[1], after[1])
     assert not torch.allclose(before[2], after[2])
+
+
+def test_replaying_the_producer_changes_no_gradient(model):
+    for site in model.net.sites():
+        layer = model.net.get_submodule(site.consumer)
+        features = prunes._features(model.net, IMAGES, site.block)
+        with only_trainable(model, layer):
+            cached, gradients = forward.cache(model.net, site, features), []
+            for part in (forward.Cached(features, None), cached):
+                with forward.replayed(model.net, site, part) as replay:
+                    run = run_to_pivot(model, site, site.block, True, replay)
+                    targets = torch.zeros_like(run(part)[0].detach())
+                    gradients.append(prunes.LayerProblem(layer, run, part, targets, LABELS, Objective(1.0, 1.0)).gradient()[1])
+        assert torch.allclose(*gradients, atol=1e-6)
+        assert cached.produced is None or not isinstance(model.net.get_submodule(site.producer), forward.Replay)
 
 
 def test_gradients_and_modes_come_back_also_after_a_failure(basic):

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stages.papers.dcp.losses import Form, joint
 
-Run = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+Run = Callable[[Any], tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,14 @@ class Solver:
 class LayerProblem:
     """A convolution `layer` (weight (n, c, h, z)) judged through `run`, which maps cached features to (O, logits).
 
-    `features` come from the pruned net, `targets` (the layer's output O^b) from the unpruned one, `labels` are (N,).
-    `run` must use `layer`; every other parameter has to be frozen by the caller, and the net in eval mode.
+    `features`, which a slice of images indexes, come from the pruned net, `targets` (the layer's output O^b) from the
+    unpruned one, `labels` are (N,). `run` must use `layer`; every other parameter has to be frozen by the caller, and
+    the net in eval mode.
     """
 
     layer: nn.Conv2d
     run: Run
-    features: Tensor
+    features: Any
     targets: Tensor
     labels: Tensor
     objective: Objective

@@ -4,8 +4,6 @@ The cached features of a layer come from the net as pruned so far, its target ou
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +14,7 @@ from stages.lib.runtime import derive_seed
 from stages.lib.surgery import kept_count
 from stages.papers.dcp import criteria
 from stages.papers.dcp.arms import Arm
+from stages.papers.dcp.forward import cache, captured, only_trainable, replayed, run_to_pivot
 from stages.papers.dcp.heads import Supervised
 from stages.papers.dcp.kernels import KernelGroups, live_channels
 from stages.papers.dcp.problem import LayerProblem, Objective, Solver
@@ -71,29 +70,36 @@ def _prune_site(
     """Selection in one layer; everything but that layer's weight (and bias) stays as it is."""
     layer = pruned.net.get_submodule(site.consumer)
     groups, limits = _groups_and_limits(layer, recipe)
+    order = _order(pruned.net, site, recipe)
     with only_trainable(pruned, layer):
-        run = run_to_pivot(pruned, site, p, recipe.objective.classify > 0)
-        problem = LayerProblem(layer, run, features, targets, labels, recipe.objective)
-        if recipe.arm.order == "greedy":
-            choice = select(problem, groups, limits, recipe.solver)
-        else:
-            choice = _ordered(pruned.net, site, problem, groups, limits, recipe)
+        cached = cache(pruned.net, site, features)
+        with replayed(pruned.net, site, cached) as replay:
+            run = run_to_pivot(pruned, site, p, recipe.objective.classify > 0, replay)
+            problem = LayerProblem(layer, run, cached, targets, labels, recipe.objective)
+            if order is None or recipe.arm.refit:
+                choice = select(problem, groups, limits, recipe.solver, order)
+            else:
+                choice = _as_it_is(problem, groups, order[: limits.keep])
     return _result(site, layer, choice, recipe)
 
 
-def _ordered(net: nn.Module, site: Site, problem: LayerProblem, groups: Groups, limits: Limits, recipe: Recipe) -> Choice:
-    """A criterion's order, with DCP's re-fit or without."""
+def _order(net: nn.Module, site: Site, recipe: Recipe) -> Tensor | None:
+    """A site's channels by a criterion that is computed once; None for DCP's own greedy order."""
+    if recipe.arm.order == "greedy":
+        return None
+    filters = net.get_submodule(site.producer).weight
     if recipe.arm.order == "l1":
-        order = criteria.l1_order(net.get_submodule(site.producer).weight)
-    else:
-        seed = derive_seed(recipe.seed, site.name)
-        order = criteria.random_order(problem.layer.in_channels, torch.Generator().manual_seed(seed))
-    if recipe.arm.refit:
-        return select(problem, groups, limits, recipe.solver, order)
-    chosen = torch.zeros(len(order), dtype=torch.bool, device=problem.start.device)
-    chosen[order[: limits.keep]] = True
+        return criteria.l1_order(filters)
+    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, site.name))
+    return criteria.random_order(len(filters), generator).to(filters.device)
+
+
+def _as_it_is(problem: LayerProblem, groups: Groups, kept: Tensor) -> Choice:
+    """Pruning without a re-fit: the kept columns stay as they were."""
+    chosen = torch.zeros(groups.count(problem.start), dtype=torch.bool, device=problem.start.device)
+    chosen[kept] = True
     problem.set_weight(problem.start * groups.expand(chosen, problem.start))
-    return Choice(order[: limits.keep].tolist(), chosen, [])
+    return Choice(kept.tolist(), chosen, [])
 
 
 def _groups_and_limits(layer: nn.Conv2d, recipe: Recipe) -> tuple[Groups, Limits]:
@@ -116,44 +122,6 @@ def _result(site: Site, layer: nn.Conv2d, choice: Choice, recipe: Recipe) -> Lay
         kept = torch.nonzero(choice.chosen).flatten()
         kernels = len(kept) * layer.out_channels
     return LayerResult(site.name, layer.in_channels, kept.cpu(), kernels, choice.losses)
-
-
-def run_to_pivot(pruned: Supervised, site: Site, p: int, classify: bool):
-    """The map from a block's input to (layer's output O, logits at pivot p); without `classify` it ends at the block."""
-    layer, end = pruned.net.get_submodule(site.consumer), pruned.ends[p]
-
-    def run(features: Tensor) -> tuple[Tensor, Tensor | None]:
-        with captured(layer) as outputs:
-            features = pruned.net.segment(features, site.block, end if classify else site.block + 1)
-        return outputs[0], pruned.classify(features, p) if classify else None
-
-    return run
-
-
-@contextmanager
-def captured(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the outputs of `layer` while the context lasts."""
-    outputs: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def only_trainable(model: nn.Module, layer: nn.Module) -> Iterator[None]:
-    """Eval mode (BN statistics stay) and gradients for one layer alone; what was set before comes back at the end."""
-    before = [(p, p.requires_grad) for p in model.parameters()]
-    training = model.training
-    model.eval().requires_grad_(False)
-    layer.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for param, flag in before:
-            param.requires_grad_(flag)
-        model.train(training)
 
 
 @torch.no_grad()
