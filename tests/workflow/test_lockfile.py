@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.engine.lockfile import HEADER, splice, split_entries, write_atomically
+from workflow.engine.lockfile import HEADER, splice, split_entries, unshared, write_atomically
 
 A = "  a@1:\n    cmd: python a.py\n    outs:\n    - path: a\n"
 B = "  b:\n    cmd: python b.py 'x:\n      y'\n"
@@ -33,6 +33,13 @@ def test_new_entries_are_put_in_order() -> None:
 def test_replacement_stays_in_place() -> None:
     """As DVC does: otherwise a clone on another file system would see a changed lock file."""
     assert splice(HEADER + B + A, {"b": B2}, ORDER) == HEADER + B2 + A
+
+
+def test_shared_containers_are_written_out() -> None:
+    scales = ["small"]
+    again = unshared({"a": {"x": scales, "y": scales}, "b": [scales]})
+    assert again == {"a": {"x": scales, "y": scales}, "b": [scales]}
+    assert again["a"]["x"] is not again["a"]["y"]
 
 
 def test_undeclared_entries_are_kept_at_the_end() -> None:

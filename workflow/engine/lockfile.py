@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage
@@ -24,8 +24,21 @@ def entry_text(stage: PipelineStage) -> str:
     from dvc.stage.serialize import to_lockfile
     from dvc.utils.serialize._yaml import dumps_yaml
 
-    text = dumps_yaml({"stages": to_lockfile(stage)})
+    text = dumps_yaml({"stages": unshared(to_lockfile(stage))})
     return text.removeprefix("stages:\n")
+
+
+def unshared(value: Any) -> Any:
+    """Copy nested containers so that no list or mapping occurs twice.
+
+    Parameters read from YAML with anchors share containers, which would be dumped as anchors again: fine in one
+    document, but the same names would come back in every entry.
+    """
+    if isinstance(value, dict):
+        return type(value)((key, unshared(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return [unshared(item) for item in value]
+    return value
 
 
 def split_entries(text: str) -> dict[str, str]:
