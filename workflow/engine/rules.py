@@ -70,7 +70,7 @@ class Rule:
             decision = self.member(wildcards)
             paths = self.pipeline.producers(decision.task)
             files = [path if self.pipeline.remade(path) else ancient(path) for path in paths]
-            stale = decision.state != "ok" and self.pipeline.marking
+            stale = decision.state in self.pipeline.stale and self.pipeline.marking
             return files + ([str(MARKER)] if stale else [])
 
         return function
@@ -94,6 +94,8 @@ class Pipeline:
     """
 
     def __init__(self, *, main: bool, executing: bool, local: bool) -> None:
+        # A real run restores while it plans, so its jobs are what must run; a dry run lists both.
+        self.stale = {"run"} if executing else {"run", "restore"}
         self.marking = main
         self.warm = main and executing and local and os.environ.get("REPRISE_WARM", "1") != "0"
         if main and executing:
@@ -138,7 +140,10 @@ class Pipeline:
 
     def _publish(self) -> None:
         """Save the plan for the jobs and start the server, if there is something to run."""
-        stale = [d for d in self.plan.decisions.values() if d.state != "ok" and d.state != "restore"]
+        stale = [d for d in self.plan.decisions.values() if d.state in self.stale]
+        restored = sum(d.state == "restore" for d in self.plan.decisions.values())
+        if restored:
+            print(f"{restored} stages restored from DVC's cache.", file=sys.stderr)
         path = (STATE / "plan.json").absolute()
         self.plan.save(path)
         os.environ[PLAN_VARIABLE] = str(path)
