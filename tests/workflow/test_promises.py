@@ -354,3 +354,18 @@ def test_dry_run_knows_what_can_be_restored(toy: Path) -> None:
     assert {d.state for a, d in plan.decisions.items() if "papers/dcp" in a} == {"ok", "restore"}
     assert states["dvc.yaml:report"] == "ok"
     assert not (toy / "runs/dcp").exists()
+
+
+def test_waits_for_a_dvc_command(toy: Path) -> None:
+    text = (toy / "params/dcp.yaml").read_text()
+    (toy / "params/dcp.yaml").write_text(re.sub(r"lr: \d+", "lr: 77", text))
+    (toy / "wait").write_text("4")
+    command = ["dvc", "repro", "-s", "stages/papers/dcp/dvc.yaml:train@0"]
+    other = subprocess.Popen(command, cwd=toy, env=environment(toy), stdout=subprocess.DEVNULL)
+    while not executed(toy):  # until it is inside its command
+        time.sleep(0.1)
+    (toy / "wait").unlink()
+    sh(toy, "snakemake --cores 2")
+    assert other.wait() == 0
+    assert "train paper=dcp seed=0" not in executed(toy)  # its result was taken, not made twice
+    assert clean(toy)

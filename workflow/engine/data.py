@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow.engine.graph import quiet
-from workflow.engine.repository import open_repo, repository_lock
+from workflow.engine.repository import locked, open_repo
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -46,7 +46,8 @@ def _stage(repo: Repo):
 
 def _matches(repo: Repo, adopt: bool = False) -> bool:
     """Whether data/ has the recorded hash; with `adopt` its files also enter DVC's cache."""
-    with repository_lock(repo), quiet():
+
+    def check() -> bool:
         stage = _stage(repo)
         (out,) = stage.outs
         if not out.exists or out.get_hash() != out.hash_info:
@@ -58,12 +59,15 @@ def _matches(repo: Repo, adopt: bool = False) -> bool:
             stage.commit()
         return True
 
+    with quiet():
+        return locked(repo, check)
+
 
 def _checkout(repo: Repo) -> bool:
     """Restore data/ from the cache; files that are there already and not recorded are left alone."""
     from dvc.exceptions import CheckoutError
 
-    with repository_lock(repo), quiet():
+    def checkout() -> bool:
         stage = _stage(repo)
         (out,) = stage.outs
         if out.changed_cache() or (out.exists and not out.is_empty):
@@ -73,6 +77,9 @@ def _checkout(repo: Repo) -> bool:
         except CheckoutError:
             return False
         return True
+
+    with quiet():
+        return locked(repo, checkout)
 
 
 def _difference(repo: Repo) -> str:

@@ -15,13 +15,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from workflow.engine.declarations import Declarations
-from workflow.engine.repository import open_repo, repository_lock
+from workflow.engine.repository import locked, open_repo
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage
@@ -131,17 +132,32 @@ class Job:
         Raises:
             JobError: something changed since the plan was made.
         """
-        with repository_lock(self.repo):
-            self.before = snapshot(self.stage)
-            planned = Snapshot(self.planned["expected"], self.planned["params"])
-            changed = planned.difference(self.before)
-            if changed:
-                raise JobError(f"{changed} changed after the run was planned; start snakemake again")
-            if self._from_run_cache():
-                return True
-            self.stage.remove_outs(ignore_remove=False, force=False)
-            for out in self.stage.outs:
-                Path(out.fs_path).parent.mkdir(parents=True, exist_ok=True)
+        return locked(self.repo, self._begin)
+
+    def _begin(self) -> bool:
+        with self._files():
+            return self._check_and_clear()
+
+    def _files(self) -> AbstractContextManager[None]:
+        """DVC's own lock of the stage's files; raises its LockError while a `dvc repro` makes or reads them."""
+        from dvc.rwlock import rwlock
+
+        read = [dep.fs_path for dep in self.stage.deps if dep.is_in_repo]
+        write = [out.fs_path for out in self.stage.outs]
+        hardlink = self.repo.config["core"].get("hardlink_lock", False)
+        return rwlock(self.repo.tmp_dir, self.repo.fs, " ".join(sys.argv), read, write, hardlink)
+
+    def _check_and_clear(self) -> bool:
+        self.before = snapshot(self.stage)
+        planned = Snapshot(self.planned["expected"], self.planned["params"])
+        changed = planned.difference(self.before)
+        if changed:
+            raise JobError(f"{changed} changed after the run was planned; start snakemake again")
+        if self._from_run_cache():
+            return True
+        self.stage.remove_outs(ignore_remove=False, force=False)
+        for out in self.stage.outs:
+            Path(out.fs_path).parent.mkdir(parents=True, exist_ok=True)
         return False
 
     def _from_run_cache(self) -> bool:
@@ -163,27 +179,32 @@ class Job:
         Raises:
             JobError: the command failed, an output is missing, or a dependency changed while it ran.
         """
-        from dvc.exceptions import DvcException
-
         if code:
             raise JobError(f"{self.address} failed with exit code {code}")
-        with repository_lock(self.repo):
-            current = self._load()
-            changed = self.before.difference(snapshot(current))
-            if changed:
-                raise JobError(f"{changed} changed while {self.address} ran: its result is not kept; run again")
-            try:
-                # The order matters for a kill in between: DVC writes the run-cache entry before the outputs
-                # are in the cache, which leaves entries that cannot be restored.
-                current.save_outs()
-                current.md5 = current.compute_md5()
-                current.commit()
-                self.repo.stage_cache.save(current)
-            except (DvcException, OSError) as error:
-                raise JobError(f"{self.address} cannot be committed: {error}") from error
-            self.stage = current
-            self._record()
+        locked(self.repo, self._commit)
         self._note_cost(seconds)
+
+    def _commit(self) -> None:
+        from dvc.exceptions import DvcException
+        from dvc.lock import LockError
+
+        current = self._load()
+        changed = self.before.difference(snapshot(current))
+        if changed:
+            raise JobError(f"{changed} changed while {self.address} ran: its result is not kept; run again")
+        try:
+            # The order matters for a kill in between: DVC writes the run-cache entry before the outputs
+            # are in the cache, which leaves entries that cannot be restored.
+            current.save_outs()
+            current.md5 = current.compute_md5()
+            current.commit()
+            self.repo.stage_cache.save(current)
+        except LockError:
+            raise
+        except (DvcException, OSError) as error:
+            raise JobError(f"{self.address} cannot be committed: {error}") from error
+        self.stage = current
+        self._record()
 
     def _record(self) -> None:
         from workflow.engine.lockfile import record

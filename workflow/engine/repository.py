@@ -1,16 +1,20 @@
-"""Open the DVC repository, and hold its lock fairly."""
+"""Open the DVC repository, hold its lock fairly, and wait for other DVC commands."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+
+T = TypeVar("T")
 
 # Importing DVC is most of a small job's cost, so nothing here imports it before it is needed.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
@@ -37,3 +41,23 @@ def repository_lock(repo: Repo) -> Iterator[None]:
         fcntl.lockf(handle, fcntl.LOCK_EX)
         with repo.lock:
             yield
+
+
+def locked(repo: Repo, step: Callable[[], T]) -> T:
+    """Result of `step`, called under the repository lock, again until no other DVC command uses its files.
+
+    `dvc repro` holds a stage's files, but not the repository, while the stage's command runs; to end, it needs
+    the repository, so that waiting must happen outside of the lock. `step` may run several times.
+    """
+    from dvc.lock import LockError
+
+    said = False
+    while True:
+        try:
+            with repository_lock(repo):
+                return step()
+        except LockError as error:
+            if not said:
+                print(f"waiting for another dvc command: {error}".split("\n\n")[0], file=sys.stderr, flush=True)
+            said = True
+            time.sleep(0.2)

@@ -17,7 +17,7 @@ from workflow.engine.graph import Task
 from workflow.engine.job import PLAN_VARIABLE, load_plan
 from workflow.engine.pipelinelock import hold_pipeline
 from workflow.engine.plan import Decision, Plan, make_plan
-from workflow.engine.repository import open_repo, repository_lock
+from workflow.engine.repository import locked, open_repo
 
 STATE = Path(".snakemake/engine")
 MARKER = STATE / "stale"
@@ -115,16 +115,14 @@ class Pipeline:
         repo = open_repo()
         if executing:
             ensure_data(repo)
-        with repository_lock(repo):
-            plan = make_plan(repo, restore=executing)
+        plan = locked(repo, lambda: make_plan(repo, restore=executing))
         repo.close()
         return plan
 
     def _saved_plan(self) -> Plan:
         """A cluster job's view: today's declarations with the states that the main process decided."""
         repo = open_repo()
-        with repository_lock(repo):
-            plan = make_plan(repo)
+        plan = locked(repo, lambda: make_plan(repo))
         repo.close()
         path = os.environ.get(PLAN_VARIABLE)
         records = load_plan(Path(path), repo.root_dir)[0] if path else {}
