@@ -10,7 +10,7 @@ from stages.lib.data import Split
 from stages.lib.errors import StageError
 from stages.lib.models import preresnet, vgg
 from stages.lib.optim import Sgd
-from stages.papers.dcp import aux_training, files, pivots
+from stages.papers.dcp import aux_training, pivots, saved
 from stages.papers.dcp.heads import attach
 from stages.papers.dcp.kernels import freeze_zero_kernels
 
@@ -162,8 +162,8 @@ def test_weights_follow_the_kind_of_block(model):
 
 def test_net_and_heads_survive_the_disk(model, split, tmp_path):
     path = tmp_path / "aux.safetensors"
-    files.save_supervised(path, model.eval())
-    again = files.load_supervised(path)
+    saved.save_supervised(path, model.eval())
+    again = saved.load_supervised(path)
     assert again.ends == model.ends
     for ours, theirs in zip(model(split.x), again(split.x)):
         assert torch.equal(ours, theirs)
@@ -174,4 +174,4 @@ def test_other_files_are_refused(tmp_path, model):
 
     weights.save_model(tmp_path / "net.safetensors", model.net)
     with pytest.raises(StageError, match="not a net with auxiliary heads"):
-        files.load_supervised(tmp_path / "net.safetensors")
+        saved.load_supervised(tmp_path / "net.safetensors")

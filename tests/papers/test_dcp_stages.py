@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from stages.lib import artifacts, data, macs, training, weights
+from stages.lib.files import repetitions
 from stages.papers.dcp import finetune, nuisance, prune, train
 from stages.papers.dcp.arms import ARMS
-from stages.papers.dcp.files import repetitions
 from stages.papers.dcp.kernels import kernel_mask
 from stages.report import schema
 

@@ -45,13 +45,12 @@ def main(cfg: Config) -> None:
     from stages.papers.dcp.arms import find
 
     find(cfg.arm)
-    from stages.lib import artifacts, data, runtime, weights
-    from stages.papers.dcp import files
-    from stages.papers.dcp.dense import limited
-    from stages.papers.dcp.measure import finetuned, layer_rows, metric_rows
+    from stages.lib import artifacts, data, files, runtime, weights
+    from stages.lib.dense import limited
+    from stages.papers.dcp.measure import finetuned
 
-    pruned = files.RUNS / "prune" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
-    folder = files.RUNS / "finetune" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
+    pruned = files.RUNS / "dcp" / "prune" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
+    folder = files.RUNS / "dcp" / "finetune" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
     artifacts.verify_manifest(pruned / "manifest.json")
     split, held_out = limited(data.load(cfg.dataset, "train"), cfg.params.limit, 0), data.load(cfg.dataset, cfg.eval_split)
@@ -63,11 +62,11 @@ def main(cfg: Config) -> None:
         values = finetuned(net, cfg.arm, cfg.params, split, held_out, repetition, device, state)
         path = files.weights(folder, "model", repetition, cfg.repeats)
         models.append((path, net, values, repetition))
-        layers += layer_rows(cfg.dataset, cfg.arm, repetition, record["layers"])
+        layers += files.layer_rows(cfg.dataset, cfg.arm, repetition, record["layers"])
     for path, net, values, repetition in models:
         weights.save_model(path, net)
-        rows += metric_rows(cfg.dataset, cfg.arm, repetition, {**values, "bytes": path.stat().st_size})
-    metrics = files.RUNS / "metrics" / cfg.scale / cfg.dataset / cfg.arm / f"{cfg.seed}.json"
+        rows += files.metric_rows(cfg.dataset, cfg.arm, repetition, {**values, "bytes": path.stat().st_size})
+    metrics = files.RUNS / "dcp" / "metrics" / cfg.scale / cfg.dataset / cfg.arm / f"{cfg.seed}.json"
     artifacts.write_json(metrics, {"rows": rows, "layers": layers})
     read = [pruned / "manifest.json"]
     read += [data.PREPARED / cfg.dataset / f"{name}.npz" for name in ("train", cfg.eval_split)]

@@ -8,9 +8,9 @@ from torch import nn
 
 from stages.lib import macs, training
 from stages.lib.data import Split
+from stages.lib.dense import augmentation, falling
 from stages.lib.runtime import derive_seed
 from stages.papers.dcp.arms import find
-from stages.papers.dcp.dense import augmentation, falling
 from stages.papers.dcp.kernels import freeze_zero_kernels, kernel_mask
 
 if TYPE_CHECKING:
@@ -52,19 +52,3 @@ def sizes(net: nn.Module) -> dict[str, float]:
         mask = kernel_mask(net.get_submodule(site.consumer).weight)
         saved += round(per_layer[site.consumer] * (1 - mask.double().mean().item()))
     return {"macs": total.macs, "macs_sparse": total.macs - saved, "parameters": total.params}
-
-
-def metric_rows(dataset: str, arm: str, repetition: int, values: dict[str, float]) -> list[dict]:
-    """One row a metric, as the report reads them."""
-    return [
-        {"dataset": dataset, "arm": arm, "seed": repetition, "metric": name, "value": value} for name, value in values.items()
-    ]
-
-
-def layer_rows(dataset: str, arm: str, repetition: int, layers: list[dict]) -> list[dict]:
-    """One row a prunable layer: its input channels before and after."""
-    return [
-        {"dataset": dataset, "arm": arm, "seed": repetition, "layer": layer["site"], "channels": layer["channels"],
-         "kept": len(layer["kept"])}
-        for layer in layers
-    ]  # fmt: skip

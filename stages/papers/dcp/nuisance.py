@@ -35,8 +35,7 @@ class Config:
 @stage(Config, paper="dcp", section="nuisance", files={"repeats": "dcp/{scale}:repeats"})
 def main(cfg: Config) -> None:
     """Selects half of the channels of a generated net by each loss and writes the recall of the signal channels."""
-    from stages.lib import artifacts, runtime
-    from stages.papers.dcp import files
+    from stages.lib import artifacts, files, runtime
     from stages.papers.dcp.nuisance_arms import recalls
 
     runtime.prepare(cfg.threads, "cpu", cfg.seed)  # too small for anything else
@@ -48,7 +47,7 @@ def main(cfg: Config) -> None:
                 for metric, value in values.items()
             ]
             print(f"nuisance {repetition} {arm}: recall {values['signal_recall']:.3f}", flush=True)
-    path = files.RUNS / "metrics" / cfg.scale / "nuisance" / f"{cfg.seed}.json"
+    path = files.RUNS / "dcp" / "metrics" / cfg.scale / "nuisance" / f"{cfg.seed}.json"
     artifacts.write_json(path, {"rows": rows, "layers": []})
 
 

@@ -51,20 +51,20 @@ def main(cfg: Config) -> None:
     from stages.papers.dcp.arms import find
 
     find(cfg.arm)  # before torch is loaded: a wrong name answers at once
-    from stages.lib import artifacts, data, runtime, weights
-    from stages.papers.dcp import files
-    from stages.papers.dcp.dense import limited
+    from stages.lib import artifacts, data, files, runtime, weights
+    from stages.lib.dense import limited
+    from stages.papers.dcp.saved import load_supervised
     from stages.papers.dcp.thinning import pruned_net
 
-    trained = files.RUNS / "train" / cfg.scale / cfg.dataset / str(cfg.seed)
-    folder = files.RUNS / "prune" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
+    trained = files.RUNS / "dcp" / "train" / cfg.scale / cfg.dataset / str(cfg.seed)
+    folder = files.RUNS / "dcp" / "prune" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
     artifacts.verify_manifest(trained / "manifest.json")
     split = data.load(cfg.dataset, "train")
     models, records = [], []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):
         chosen = limited(split, cfg.params.images, repetition).to(device)
-        aux = files.load_supervised(files.weights(trained, "aux", repetition, cfg.repeats)).to(device)
+        aux = load_supervised(files.weights(trained, "aux", repetition, cfg.repeats)).to(device)
         dense = weights.load_model(files.weights(trained, "dense", repetition, cfg.repeats)).to(device)
         thin, record = pruned_net(cfg.arm, cfg.params, aux, dense, split, chosen, repetition)
         models.append((files.weights(folder, "model", repetition, cfg.repeats), thin))

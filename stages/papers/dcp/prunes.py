@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stages.lib import criteria
 from stages.lib.models import Site
 from stages.lib.runtime import derive_seed
 from stages.lib.surgery import kept_count
-from stages.papers.dcp import criteria
 from stages.papers.dcp.arms import Arm
 from stages.papers.dcp.forward import cache, captured, only_trainable, replayed, run_to_pivot
 from stages.papers.dcp.heads import Supervised

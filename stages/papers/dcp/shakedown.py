@@ -104,14 +104,14 @@ def settle(model: "torch.nn.Module", x: "torch.Tensor") -> None:
 
 def shake(name: str, trial: Trial, setting: Setting, params: ShakedownParams, device: "torch.device") -> dict[str, Any]:
     """Facts about one net after training, auxiliary training, selection, surgery and fine-tuning, a few steps each."""
-    from stages.lib import models
-    from stages.papers.dcp import dense, measure, thinning
+    from stages.lib import dense, models
+    from stages.papers.dcp import auxiliary, measure, thinning
 
     record = models.construct(trial.net.name, **trial.net.options).record()
     split = noise(record["input"], record["classes"], params.batch * params.optimisation_steps)
     small = reduced(setting, trial, params)
     net = dense.dense(small.train, split, 0, device, SCRATCH / f"{name}-dense")
-    aux = dense.auxiliary(net, small.train, split, 0, device, SCRATCH / f"{name}-aux")
+    aux = auxiliary.auxiliary(net, small.train, split, 0, device, SCRATCH / f"{name}-aux")
     chosen = split.take(slice(0, params.images)).to(device)
     settle(aux, split.x.to(device))
     thin, selection = thinning.pruned_net("dcp", small.prune, aux, net, split, chosen, 0)

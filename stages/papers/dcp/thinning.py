@@ -91,7 +91,7 @@ def _stagewise(
 
     The target of a stage is the net as fine-tuned for it, with this and later stages still whole [inferred].
     """
-    from stages.papers.dcp.dense import limited
+    from stages.lib.dense import limited
 
     seed_everything(derive_seed(repetition, "heads"))
     pruned, results = attach(copy.deepcopy(dense), aux.ends, len(split.classes), split.x.shape[1:]), []

@@ -58,11 +58,12 @@ FILES = {"repeats": "dcp/{scale}:repeats"}
 @stage(Config, paper="dcp", section="{dataset}.train", files=FILES)
 def main(cfg: Config) -> None:
     """Trains the dense net, then fine-tunes it with all auxiliary losses; writes dense and aux weights."""
-    from stages.lib import data, runtime, weights
-    from stages.papers.dcp import files
-    from stages.papers.dcp.dense import auxiliary, dense, limited
+    from stages.lib import data, files, runtime, weights
+    from stages.lib.dense import dense, limited
+    from stages.papers.dcp.auxiliary import auxiliary
+    from stages.papers.dcp.saved import save_supervised
 
-    folder = files.RUNS / "train" / cfg.scale / cfg.dataset / str(cfg.seed)
+    folder = files.RUNS / "dcp" / "train" / cfg.scale / cfg.dataset / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
     split = limited(data.load(cfg.dataset, "train"), cfg.params.limit, 0)
     repetitions, made = files.repetitions(cfg.seed, cfg.repeats), []
@@ -72,7 +73,7 @@ def main(cfg: Config) -> None:
         aux = auxiliary(net, cfg.params, split, repetition, device, files.scratch(folder, repetition, "aux"))
         made.append((files.weights(folder, "aux", repetition, cfg.repeats), aux))
     for path, model in made:
-        (weights.save_model if path.name.startswith("dense") else files.save_supervised)(path, model)
+        (weights.save_model if path.name.startswith("dense") else save_supervised)(path, model)
     read = [data.PREPARED / cfg.dataset / name for name in ("train.npz", "manifest.json")]
     files.seal(folder, [path for path, _ in made], read, cfg)
 

@@ -1,4 +1,4 @@
-"""Where dcp's stages keep their files, and how one matrix seed stands for several repetitions."""
+"""Nets with auxiliary heads, on disk."""
 
 from pathlib import Path
 
@@ -7,31 +7,6 @@ from torch import nn
 from stages.lib import artifacts
 from stages.lib.errors import StageError
 from stages.papers.dcp.heads import AuxHead, Supervised
-
-RUNS = Path("runs/dcp")
-SCRATCH = Path("runs/.scratch/dcp")
-
-
-def repetitions(seed: int, repeats: int) -> list[int]:
-    """Repetitions s k .. s k + k - 1 that matrix seed s stands for where the scale has `repeats: k`."""
-    if repeats < 1:
-        raise StageError(f"repeats={repeats}: expected 1 or more; correct the scale's params file")
-    return list(range(seed * repeats, (seed + 1) * repeats))
-
-
-def weights(folder: Path, stem: str, repetition: int, repeats: int) -> Path:
-    """A repetition's safetensors file: `<stem>.safetensors`, or `<stem>-<repetition>.safetensors` if there are several."""
-    return folder / (f"{stem}.safetensors" if repeats == 1 else f"{stem}-{repetition}.safetensors")
-
-
-def scratch(folder: Path, repetition: int, purpose: str) -> Path:
-    """The resumable state of one training of the stage that writes `folder`."""
-    return SCRATCH / folder.relative_to(RUNS) / f"{purpose}-{repetition}.state"
-
-
-def seal(folder: Path, made: list[Path], read: list[Path], config: object) -> None:
-    """The manifest, written after all other outputs of a stage."""
-    artifacts.write_manifest(folder / "manifest.json", outputs=made, inputs=read, config=config)
 
 
 def save_supervised(path: Path, model: Supervised) -> None:

@@ -1,4 +1,4 @@
-"""Criteria that DCP is compared with: the L1 norm of filters (Li et al., 2017) and chance."""
+"""Orders of channels that any pruning method is compared with: the L1 norm of filters (Li et al., 2017) and chance."""
 
 import torch
 from torch import Tensor

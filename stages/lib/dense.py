@@ -1,9 +1,8 @@
-"""Training of the net that will be pruned, without and with auxiliary losses."""
+"""Training of a dense net as a params file describes it."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -13,12 +12,26 @@ from stages.lib.data import Split
 from stages.lib.errors import StageError
 from stages.lib.models import construct
 from stages.lib.runtime import derive_seed, seed_everything
-from stages.papers.dcp import pivots
-from stages.papers.dcp.aux_training import train_jointly, weights_of
-from stages.papers.dcp.heads import Supervised, attach
 
-if TYPE_CHECKING:
-    from stages.papers.dcp.train import TrainParams
+
+class NetParams(Protocol):
+    """A family of `stages.lib.models.CONSTRUCTORS` and its options (the classes come from the data)."""
+
+    name: str
+    options: dict[str, Any]
+
+
+class TrainParams(Protocol):
+    """Learning rate falls by cosine, or to a tenth at each milestone (a share of the run)."""
+
+    net: NetParams
+    epochs: int
+    lr: float
+    milestones: list[float]
+    batch: int
+    weight_decay: float
+    pad: int
+    flip: bool
 
 
 def limited(split: Split, count: int, seed: int) -> Split:
@@ -42,7 +55,7 @@ def falling(milestones: Sequence[float]) -> str:
     return "step" if milestones else "cosine"
 
 
-def dense(params: "TrainParams", split: Split, repetition: int, device: torch.device, state: Path) -> nn.Module:
+def dense(params: TrainParams, split: Split, repetition: int, device: torch.device, state: Path) -> nn.Module:
     """The dense net after training; weights and order of the data follow from the repetition."""
     seed_everything(derive_seed(repetition, "init"))
     net = construct(params.net.name, **params.net.options, classes=len(split.classes))
@@ -56,22 +69,3 @@ def dense(params: "TrainParams", split: Split, repetition: int, device: torch.de
         state=state, label=f"dense {repetition}",
     )  # fmt: skip
     return net
-
-
-def auxiliary(
-    net: nn.Module, params: "TrainParams", split: Split, repetition: int, device: torch.device, state: Path
-) -> Supervised:
-    """A copy of the dense net with heads at its pivots, after joint training with all P+1 losses."""
-    seed_everything(derive_seed(repetition, "heads"))
-    try:
-        ends = pivots.resolve(len(net.blocks), params.aux.losses, params.aux.pivots)
-    except ValueError as error:
-        raise StageError(f"aux: {error}; correct the train section of the scale's params file") from error
-    model = attach(copy.deepcopy(net), ends, len(split.classes), split.x.shape[1:])
-    train_jointly(
-        model.to(device), split, weights_of(model), epochs=params.aux.epochs, lr=params.aux.lr, batch=params.batch,
-        weight_decay=params.weight_decay, seed=derive_seed(repetition, "aux"), device=device,
-        schedule=falling(params.aux.milestones), milestones=params.aux.milestones,
-        augment=augmentation(params.pad, params.flip), state=state, label=f"aux {repetition}",
-    )  # fmt: skip
-    return model
