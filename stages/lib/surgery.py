@@ -29,9 +29,20 @@ def kept_count(channels: int, eta: float) -> int:
     return channels - math.floor(Fraction(repr(float(eta))) * channels)
 
 
-def kept_widths(model: Net, eta: float) -> dict[str, int]:
-    """Site name -> channels kept when every site is pruned at the rate `eta`."""
-    return {site.name: kept_count(channels(model, site), eta) for site in model.sites()}
+def aligned(count: int, channels: int, multiple: int) -> int:
+    """The multiple of `multiple` nearest to `count` (ties upward), at least one multiple and at most `channels`.
+
+    Vector units work on blocks of 8 or 16 channels: a width in between costs as much as the next multiple.
+    """
+    if multiple < 1:
+        raise StageError(f"multiple={multiple}: expected 1 or more; correct the params file")
+    return min(channels, max(multiple, (2 * count + multiple) // (2 * multiple) * multiple))
+
+
+def kept_widths(model: Net, eta: float, multiple: int = 1) -> dict[str, int]:
+    """Site name -> channels kept when every site is pruned at the rate `eta`; widths are multiples of `multiple`."""
+    widths = {site.name: channels(model, site) for site in model.sites()}
+    return {name: aligned(kept_count(width, eta), width, multiple) for name, width in widths.items()}
 
 
 def channels(model: Net, site: Site) -> int:

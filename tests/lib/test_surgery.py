@@ -182,3 +182,16 @@ def test_unknown_site_is_refused():
     for operation in (surgery.cut, surgery.mask):
         with pytest.raises(StageError, match="no such site"):
             operation(net, {"blocks.0.conv1": torch.tensor([0])})
+
+
+@pytest.mark.parametrize(("count", "expected"), [(45, 48), (44, 48), (40, 48), (39, 32), (3, 16), (63, 64), (64, 64)])
+def test_aligned_widths_are_the_nearest_multiples(count, expected):
+    assert surgery.aligned(count, 64, 16) == expected
+    assert surgery.aligned(count, 64, 1) == count
+
+
+def test_aligned_never_exceeds_the_layer():
+    assert surgery.aligned(12, 12, 8) == 12
+    assert surgery.aligned(3, 6, 8) == 6
+    with pytest.raises(StageError):
+        surgery.aligned(3, 6, 0)
