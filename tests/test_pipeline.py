@@ -72,7 +72,8 @@ def test_plain_scripts_give_the_bytes_of_forked_ones(finished: Path, tmp_path: P
     chain = "runs/dcp/{}/smoke/digits/{}0"
     targets = [chain.format("train", ""), chain.format("prune", "dcp/"), chain.format("finetune", "dcp/")]
     ran = run_snakemake(folder, targets[-1], REPRISE_WARM="0")
-    assert {name.split("@")[0].split(":")[1] for name in ran} == {"digits", "train", "prune", "finetune"}
+    scripts = {"digits", "train", "prune", "finetune"}
+    assert {name.split("@")[0].split(":")[1] for name in ran} == scripts | {f"{script}_code" for script in scripts}
     compared = [path for target in targets for path in (folder / target).iterdir() if path.name[0] != "."]
     assert len(compared) >= 7
     for path in compared:

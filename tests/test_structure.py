@@ -26,8 +26,10 @@ def all_tasks() -> list[Task]:
 
 TASKS = all_tasks()
 RULES = list({task.rule: task for task in TASKS}.values())
+SCRIPTS = [task for task in TASKS if not imports.is_fingerprint(task)]
 PAPERS = sorted(path.parent.name for path in ROOT.glob("stages/papers/*/dvc.yaml"))
 by_rule = pytest.mark.parametrize("task", RULES, ids=lambda task: task.rule)
+by_script = pytest.mark.parametrize("task", [task for task in RULES if task in SCRIPTS], ids=lambda task: task.rule)
 by_paper = pytest.mark.parametrize("paper", PAPERS)
 
 
@@ -53,7 +55,13 @@ def load_stage(script: Path) -> Any:
     return module.main
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.address)
+def test_every_script_has_one_fingerprint() -> None:
+    made = [out for task in RULES if imports.is_fingerprint(task) for out in task.outs]
+    assert len(set(made)) == len(made)
+    assert {dep for task in SCRIPTS for dep in task.deps if dep.startswith("runs/code/")} == set(made)
+
+
+@pytest.mark.parametrize("task", SCRIPTS, ids=lambda task: task.address)
 def test_params_are_the_sections_that_the_script_reads(task: Task) -> None:
     script = imports.script_of(ROOT, task.cmd)
     main = load_stage(script)
@@ -85,7 +93,7 @@ def composed_files(script: Path, arguments: list[str]) -> set[str]:
     return {str(path.relative_to(ROOT)) for path in mine if path.is_relative_to(ROOT / "params")}
 
 
-@by_rule
+@by_script
 def test_every_params_file_that_hydra_composes_is_tracked(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     script = imports.script_of(ROOT, task.cmd)
@@ -94,7 +102,7 @@ def test_every_params_file_that_hydra_composes_is_tracked(task: Task, monkeypatc
     assert opened - {"params/config.yaml"} <= set(task.params)
 
 
-@by_rule
+@by_script
 def test_stage_declares_its_needs(task: Task) -> None:
     assert {"threads", "mem_mb", "runtime"} <= set(task.meta)
     assert task.meta["threads"] == yaml.safe_load((ROOT / "params/config.yaml").read_text())["threads"]

@@ -3,10 +3,11 @@
 - cifar10: 32x32 patches of ten photographs of scikit-image and scikit-learn; the class is the photograph.
   Train, validation (data_batch_5) and test patches come from disjoint cells of each photograph.
 - digits: the 1,797 digits of scikit-learn, which are the UCI set's optdigits.tes.
+- imagenet, tiny_imagenet: larger pieces of the same photographs as JPEG files (see image_samples.py).
 
     python -m stages.prepare.samples [--root data/sample]
 
-Integer arithmetic throughout, so that every machine writes the same bytes.
+Integer arithmetic throughout, and one pinned JPEG encoder, so that every machine writes the same bytes.
 """
 
 from __future__ import annotations
@@ -183,13 +184,17 @@ def make_digits(folder: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write both samples below --root and print their hashes."""
+    """Write all samples below --root and print their hashes."""
+    from stages.prepare import image_samples
+
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("data/sample"), help="folder to write to")
     root = parser.parse_args(arguments).root
     try:
         for path in make_cifar10(root / "cifar10" / "cifar-10-batches-py") + make_digits(root / "digits"):
             print(f"{artifacts.sha256(path)}  {path.as_posix()}")
+        for folder, digest in image_samples.make_all(root, photographs()).items():
+            print(f"{digest}  {(root / folder).as_posix()}/")
     except (StageError, OSError) as error:
         return report(error)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.toy import ROOT, executed, sh
-from workflow import imports
+from workflow import fingerprint, imports
 from workflow.engine.child import python_script
 from workflow.engine.graph import rule_name
 from workflow.engine.job import Snapshot
@@ -57,8 +58,26 @@ def test_imports_are_followed_transitively_and_inside_functions(tmp_path: Path) 
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = imports.needed(tmp_path, tmp_path / "stages/run.py")
+    found = fingerprint.needed(tmp_path, tmp_path / "stages/run.py")
     assert found == set(files) - {"stages/lib/__init__.py", "stages/lib/unused.py"}
+
+
+def test_fingerprint_changes_with_any_module_and_names_it(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/run.py").write_text("from stages import part\n")
+    (tmp_path / "stages/part.py").write_text("a = 1\n")
+    (tmp_path / "stages/other.py").write_text("b = 1\n")
+    script = str(ROOT / "workflow/fingerprint.py")
+    subprocess.run([sys.executable, script, "stages/run.py", "runs/code/run.json"], cwd=tmp_path, check=True)
+    file = Path("runs/code/run.json")
+    assert fingerprint.fingerprint_file("stages/run.py") == str(file)
+    assert set(json.loads((tmp_path / file).read_text())) == {"stages/run.py", "stages/part.py"}
+    (tmp_path / "stages/other.py").write_text("b = 2\n")
+    assert fingerprint.edited(tmp_path, file) == ""
+    (tmp_path / "stages/part.py").write_text("a = 22\n")
+    assert fingerprint.edited(tmp_path, file) == "stages/part.py"
+    (tmp_path / "stages/part.py").unlink()
+    assert fingerprint.edited(tmp_path, file) == "stages/part.py"
 
 
 def test_imports_rewrite_changes_one_stage_only() -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.engine.declarations import Declarations
 from workflow.engine.repository import locked, open_repo
+from workflow.fingerprint import FOLDER, edited
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage
@@ -72,6 +73,18 @@ class Snapshot:
                 if key in other.params.get(file, {}) and other.params[file][key] != value:
                     return f"{key} in {file}"
         return ""
+
+
+def edited_module(stage: PipelineStage) -> str:
+    """The first module of the stage's script that is not as its fingerprint has it; empty if there is none."""
+    root = Path(stage.repo.root_dir)
+    for dep in stage.deps:
+        path = Path(stage.repo.fs.relpath(dep.fs_path, stage.repo.root_dir))
+        if path.is_relative_to(FOLDER):
+            found = edited(root, path)
+            if found:
+                return found
+    return ""
 
 
 def snapshot(stage: PipelineStage) -> Snapshot:
@@ -150,7 +163,7 @@ class Job:
     def _check_and_clear(self) -> bool:
         self.before = snapshot(self.stage)
         planned = Snapshot(self.planned["expected"], self.planned["params"])
-        changed = planned.difference(self.before)
+        changed = planned.difference(self.before) or edited_module(self.stage)
         if changed:
             raise JobError(f"{changed} changed after the run was planned; start snakemake again")
         if self._from_run_cache():
@@ -189,7 +202,7 @@ class Job:
         from dvc.lock import LockError
 
         current = self._load()
-        changed = self.before.difference(snapshot(current))
+        changed = self.before.difference(snapshot(current)) or edited_module(current)
         if changed:
             raise JobError(f"{changed} changed while {self.address} ran: its result is not kept; run again")
         try:
