@@ -55,7 +55,7 @@ class Params:
 class Config:
     """What the stage needs."""
 
-    source: str = MISSING
+    image_source: str = MISSING
     threads: int = MISSING
     params: Params = field(default_factory=Params)
 
@@ -71,7 +71,7 @@ def main(cfg: Config) -> None:
     from stages.prepare import images, provenance
     from stages.prepare.imagenet_devkit import META, TRUTH, read_devkit
 
-    root = provenance.folder(cfg.source, "imagenet")
+    root = provenance.folder(cfg.image_source, "imagenet")
     folder = PREPARED / "imagenet"
     kit = root / cfg.params.devkit
     devkit = read_devkit(kit) if kit.is_dir() else None
@@ -81,9 +81,9 @@ def main(cfg: Config) -> None:
     facts = images.inspect("imagenet", root, items, limits, cfg.threads)
     kept, left_out = images.leave_out_damaged(items, facts, cfg.params.damaged, root)
     counted = classify(items, kept, devkit, cfg.params)
-    kind, why = images.settle_origin(cfg.source, root, kept, inputs, cfg.params.sample_sha256, counted)
+    kind, why = images.settle_origin(cfg.image_source, root, kept, inputs, cfg.params.sample_sha256, counted)
     print(f"imagenet: {len(items)} images of {len(wnids)} classes in {root} ({kind}: {why})", flush=True)
-    share = images.by_source(cfg.params.val_share, cfg.source, "val_share")
+    share = images.by_source(cfg.params.val_share, cfg.image_source, "val_share")
     splits = images.hold_out([item for item, _ in kept], share, cfg.params.split_seed)
     about = images.about_files(kept, left_out, ignored)
     images.say("imagenet", about)
@@ -93,9 +93,9 @@ def main(cfg: Config) -> None:
         folder / "manifest.json",
         outputs=[folder / "index.csv"],
         inputs=inputs,
-        config={"source": cfg.source, "params": _shown(cfg.params)},
+        config={"source": cfg.image_source, "params": _shown(cfg.params)},
         dataset="imagenet",
-        source=cfg.source,
+        source=cfg.image_source,
         root=root.as_posix(),
         files=kind,
         files_because=why,

@@ -55,7 +55,7 @@ class Params:
 class Config:
     """What the stage needs."""
 
-    source: str = MISSING
+    image_source: str = MISSING
     threads: int = MISSING
     params: Params = field(default_factory=Params)
 
@@ -73,7 +73,7 @@ def main(cfg: Config) -> None:
     from stages.prepare.splits import write_splits
 
     params = cfg.params
-    root = provenance.folder(cfg.source, "tiny_imagenet") / params.folder
+    root = provenance.folder(cfg.image_source, "tiny_imagenet") / params.folder
     wnids, items, ignored = list_items(root)
     inputs = [root / name for name in ("wnids.txt", ANNOTATIONS, "words.txt") if (root / name).is_file()]
     limits = images.Limits(params.max_bytes, params.size**2)
@@ -81,9 +81,9 @@ def main(cfg: Config) -> None:
     kept, left_out = images.leave_out_damaged(items, facts, params.damaged, root)
     check_size(kept, root, params.size)
     counted = classify(items, params.official)
-    kind, why = images.settle_origin(cfg.source, root, kept, inputs, params.sample_sha256, counted)
+    kind, why = images.settle_origin(cfg.image_source, root, kept, inputs, params.sample_sha256, counted)
     print(f"tiny_imagenet: {len(items)} images of {len(wnids)} classes in {root} ({kind}: {why})", flush=True)
-    how, share = (images.by_source(getattr(params, name), cfg.source, name) for name in ("held_out", "val_share"))
+    how, share = (images.by_source(getattr(params, name), cfg.image_source, name) for name in ("held_out", "val_share"))
     splits = images.hold_out([item for item, _ in kept], share, params.split_seed, how)
     about = images.about_files(kept, left_out, ignored)
     images.say("tiny_imagenet", about)
@@ -97,9 +97,9 @@ def main(cfg: Config) -> None:
         seed=params.split_seed,
         classes=wnids,
         inputs=inputs,
-        config={"source": cfg.source, "params": asdict(params)},
+        config={"source": cfg.image_source, "params": asdict(params)},
         about={
-            "source": cfg.source,
+            "source": cfg.image_source,
             "root": root.as_posix(),
             "files": kind,
             "files_because": why,

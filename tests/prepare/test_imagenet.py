@@ -74,7 +74,7 @@ def publisher(flat: bool = False) -> Path:
 
 def run(*arguments: str) -> None:
     """Run the stage, on the publisher's files and with a quarter held out unless the arguments say otherwise."""
-    usual = {"source": "publisher", "params.val_share.publisher": "0.25"}
+    usual = {"image_source": "publisher", "params.val_share.publisher": "0.25"}
     imagenet.main([f"{key}={value}" for key, value in (usual | dict(item.split("=", 1) for item in arguments)).items()])
 
 
@@ -159,7 +159,7 @@ def test_splits_are_balanced_and_disjoint(project):
 def test_a_changed_sample_is_refused(project, capsys):
     path = next(Path("data/sample/imagenet/val").iterdir())
     path.write_bytes(photo())
-    assert "samples" in fails(capsys, "source=sample")
+    assert "samples" in fails(capsys, "image_source=sample")
 
 
 def test_the_sample_is_not_taken_for_the_publishers(project, capsys):

@@ -69,7 +69,7 @@ def manifest() -> dict:
 
 def fails(capsys, *arguments: str) -> str:
     with pytest.raises(SystemExit) as end:
-        tiny_imagenet.main(["source=publisher", *arguments])
+        tiny_imagenet.main(["image_source=publisher", *arguments])
     err = capsys.readouterr().err
     assert end.value.code == 1
     assert err.startswith("error: ")
@@ -109,7 +109,7 @@ def test_the_samples_validation_images_come_from_cells_of_their_own(project, emb
 @pytest.mark.parametrize("val", ["flat", "folders", "deep"])
 def test_every_layout_gives_the_same_splits(project, val):
     publisher(val)
-    tiny_imagenet.main(["source=publisher"])
+    tiny_imagenet.main(["image_source=publisher"])
     about = manifest()
     assert about["classes"] == sorted(WNIDS)
     assert about["words"] == {"n01443537": "goldfish, Carassius auratus", "n02124075": "Egyptian cat"}
@@ -130,7 +130,7 @@ def test_pixels_are_rgb_whatever_the_mode(project):
     odd = {"L": photo(7, mode="L"), "CMYK": photo(8, mode="CMYK")}
     for number, content in enumerate(odd.values()):
         (root / f"val/images/val_{number}.JPEG").write_bytes(content)
-    tiny_imagenet.main(["source=publisher"])
+    tiny_imagenet.main(["image_source=publisher"])
     assert manifest()["about"]["modes"] == {"CMYK": 1, "L": 1, "RGB": 26}
     x, _ = artifacts.read_npz(PREPARED / "test.npz", "x", "y")
     for place, content in enumerate(odd.values()):
@@ -142,17 +142,17 @@ def test_pixels_are_rgb_whatever_the_mode(project):
 def test_numbers_of_images_make_a_set_official(project):
     publisher()
     whole = ["params.official.classes=2", "params.official.train_per_class=12", "params.official.val_per_class=2"]
-    tiny_imagenet.main(["source=publisher", *whole])
+    tiny_imagenet.main(["image_source=publisher", *whole])
     assert manifest()["files"] == "official"
-    tiny_imagenet.main(["source=publisher", *whole[:2], "params.official.val_per_class=1"])
+    tiny_imagenet.main(["image_source=publisher", *whole[:2], "params.official.val_per_class=1"])
     assert manifest()["files"] == "re-made"
-    tiny_imagenet.main(["source=publisher", "params.official.classes=1"])
+    tiny_imagenet.main(["image_source=publisher", "params.official.classes=1"])
     assert manifest()["files"] == "re-made"
 
 
 def test_limits_keep_the_balance_and_the_whole_index(project):
     publisher()
-    tiny_imagenet.main(["source=publisher", "params.limit.train=10"])
+    tiny_imagenet.main(["image_source=publisher", "params.limit.train=10"])
     assert manifest()["counts"] == {"train": 10, "val": 2, "test": 4}
     assert numpy.bincount(artifacts.read_npz(PREPARED / "train.npz", "y")[0]).tolist() == [5, 5]
     assert len((PREPARED / "index.csv").read_text().splitlines()) == 29
@@ -198,7 +198,7 @@ def test_annotations_that_contradict_folders_are_refused(project, capsys):
     (root / f"val/{WNIDS[0]}/val_0.JPEG").rename(root / f"val/{WNIDS[1]}/val_0.JPEG")
     assert f"move it to val/{WNIDS[0]}/" in fails(capsys)
     (root / "val/val_annotations.txt").unlink()
-    tiny_imagenet.main(["source=publisher"])  # without annotations the folders alone say it
+    tiny_imagenet.main(["image_source=publisher"])  # without annotations the folders alone say it
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_damaged_images_and_wrong_sizes_are_named(project, capsys):
     path.write_bytes(photo(3, size=65))
     assert "n01443537_3.JPEG: 65 x 65" in fails(capsys)
     path.write_bytes(whole[:-60])
-    tiny_imagenet.main(["source=publisher", "params.damaged=[n01443537_3.JPEG]"])
+    tiny_imagenet.main(["image_source=publisher", "params.damaged=[n01443537_3.JPEG]"])
     assert manifest()["about"]["left_out"] == ["train/n01443537/images/n01443537_3.JPEG"]
     assert manifest()["counts"]["train"] == 21
 
@@ -277,7 +277,7 @@ def test_the_publishers_files(project):
         pytest.skip("no publisher's files in ../shared/data/tiny-imagenet")
     Path("data/publisher").mkdir(parents=True)
     Path("data/publisher/tiny_imagenet").symlink_to(REAL.resolve())
-    tiny_imagenet.main(["source=publisher"])
+    tiny_imagenet.main(["image_source=publisher"])
     about = manifest()
     assert (about["files"], about["files_because"]) == (
         "subset",
