@@ -1,13 +1,19 @@
-"""`python -m tests.bench [engine|training|latency|costs ...]`: run the benchmarks, write reports/benchmarks.{md,csv} and reports/costs.csv."""
+"""`python -m tests.bench [engine|training|latency|discriminant|dynamic|costs ...]`: run the benchmarks, write reports/benchmarks.{md,csv} and reports/costs.csv."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from tests.bench import costs, engine, latency, table, training
+from tests.bench import costs, discriminant, dynamic, engine, latency, table, training
 
-PARTS = {"training": training.rows, "latency": latency.rows, "engine": engine.rows}
+PARTS = {
+    "training": training.rows,
+    "latency": latency.rows,
+    "discriminant": discriminant.rows,
+    "dynamic": dynamic.rows,
+    "engine": engine.rows,
+}
 
 
 def main() -> None:
