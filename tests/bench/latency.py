@@ -50,7 +50,9 @@ def compare(name: str, model: torch.nn.Module, x: torch.Tensor, ratio: float) ->
     cut = f"{name} with {ratio:.0%} of channels cut, batch 1"
     return [
         _over(f"{cut}: latency gain over MACs gain", gain["thin"], less["thin"], ">= 0.9"),
-        _over(f"{cut}, widths in multiples of {BLOCK}: latency gain over MACs gain", gain["aligned"], less["aligned"], ">= 0.9"),
+        _over(
+            f"{cut}, widths in multiples of {BLOCK}: latency gain over MACs gain", gain["aligned"], less["aligned"], ">= 0.9"
+        ),
         Row(
             f"{cut}: latency gain against torch-pruning's same cut",
             f"{gain['thin']:.2f}x",
