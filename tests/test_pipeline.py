@@ -13,16 +13,6 @@ from tests.workflow.toy import clean
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pipeline after one run from nothing."""
-    folder = copy_repository(tmp_path_factory.mktemp("pipeline") / "repo")
-    smoke_settings(folder)
-    ran = run_snakemake(folder)
-    assert len(ran) > 20
-    return folder
-
-
 @pytest.fixture
 def pipeline(finished: Path, tmp_path: Path) -> Path:
     """A private copy of the finished pipeline."""

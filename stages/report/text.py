@@ -23,6 +23,10 @@ MEANINGS = {
 _LABELS = {
     "accuracy_before": "accuracy before fine-tuning",
     "accuracy_after": "accuracy after fine-tuning",
+    "accuracy_raw": "accuracy without recalibration",
+    "accuracy_matched": "accuracy at matched MACs",
+    "macs_ratio": "share of the dense MACs",
+    "macs_ratio_matched": "share of the dense MACs, matched",
     "macs": "MACs",
     "macs_sparse": "MACs without zero kernels",
     "bytes": "bytes on disk",

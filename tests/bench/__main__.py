@@ -1,11 +1,11 @@
-"""`python -m tests.bench [engine|training|latency|discriminant|dynamic|costs ...]`: run the benchmarks, write reports/benchmarks.{md,csv} and reports/costs.csv."""
+"""`python -m tests.bench [engine|training|latency|discriminant|dynamic|costs|compare ...]`: run the benchmarks, write reports/benchmarks.{md,csv} and reports/costs.csv."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from tests.bench import costs, discriminant, dynamic, engine, latency, table, training
+from tests.bench import compare, costs, discriminant, dynamic, engine, latency, table, training
 
 PARTS = {
     "training": training.rows,
@@ -18,11 +18,14 @@ PARTS = {
 
 def main() -> None:
     """Run the named benchmarks, all by default."""
-    chosen = sys.argv[1:] or ["costs", *PARTS]
+    chosen = sys.argv[1:] or ["costs", "compare", *PARTS]
     reports = Path("reports")
     for name in chosen:
         if name == "costs":
             costs.collect(Path("runs/.costs"), reports / "costs.csv")
+            continue
+        if name == "compare":
+            compare.write(reports)
             continue
         rows = PARTS[name]()
         table.write(rows, reports)

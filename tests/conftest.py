@@ -1,0 +1,16 @@
+"""What several test modules share."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.copies import copy_repository, run_snakemake, smoke_settings
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole pipeline at the smoke scale with one seed, after one run from nothing. Not to be changed."""
+    folder = copy_repository(tmp_path_factory.mktemp("pipeline") / "repo")
+    smoke_settings(folder)
+    assert len(run_snakemake(folder)) > 20
+    return folder
