@@ -19,11 +19,16 @@ class Config:
     threads: int = MISSING
     device: str = MISSING
     eval_split: str = MISSING
+    gated_lr: float = field(help="learning rate of the gated passes at the start; more diverges on some seeds")
     params: Common = field(default_factory=Common)
     manidp: GateParams = field(default_factory=GateParams)
 
 
-FILES = {"repeats": "channel_pruning/{scale}:repeats", "manidp": "manidp/{scale}:{dataset}.gate"}
+FILES = {
+    "repeats": "channel_pruning/{scale}:repeats",
+    "gated_lr": "channel_pruning/{scale}:gated_lr.{dataset}",
+    "manidp": "manidp/{scale}:{dataset}.gate",
+}
 
 
 def keep_rate(share: float) -> float:
@@ -46,8 +51,8 @@ def main(cfg: Config) -> None:
     artifacts.verify_manifest(trained / "manifest.json")
     split, held_out = limited(data.load(cfg.dataset, "train"), cfg.params.limit, 0), data.load(cfg.dataset, cfg.eval_split)
     params = dataclasses.replace(
-        cfg.manidp, epochs=cfg.params.extra, lr=cfg.params.extra_lr, batch=cfg.params.batch, budget=share, keep_rates={},
-        keep_rate=keep_rate(share), warmup=cfg.params.warmup, hold=cfg.params.hold,
+        cfg.manidp, epochs=cfg.params.extra, lr=cfg.gated_lr, budget=share, keep_rates={}, keep_rate=keep_rate(share),
+        warmup=cfg.params.warmup, hold=cfg.params.hold,
     )  # fmt: skip
     made = []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):
