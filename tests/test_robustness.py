@@ -48,7 +48,7 @@ def run(folder: Path, task: Task, extra: list[str], before: Callable[[], None] =
             os.close(read)
             os.dup2(write, 2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # not pytest's
+            sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115  not pytest's
             os.chdir(folder)
             before()
             main = load_stage(folder / imports.script_of(folder, task.cmd).relative_to(folder))
