@@ -32,7 +32,7 @@ class Config:
 
 
 def rows_of(cfg: Config) -> list[dict]:
-    """All measured rows of the declared grid, each with its scale. Raises StageError for a missing file."""
+    """All measured rows, each with its scale. Raises StageError where a file of the grid is missing."""
     from stages.compare.channel_pruning import output
     from stages.lib import artifacts
 
@@ -41,9 +41,9 @@ def rows_of(cfg: Config) -> list[dict]:
         if not Path(f"params/channel_pruning/{scale}.yaml").is_file():
             continue
         for dataset in cfg.datasets.split("+"):
+            cells = sorted(path for path in output.place("metrics", scale, dataset).glob("*/*") if path.is_dir())
             for seed in cfg.seeds:
-                paths = [output.trained(scale, dataset, seed) / "reference.json"]
-                paths += sorted(output.place("metrics", scale, dataset).glob(f"*/*/{seed}.json"))
+                paths = [output.trained(scale, dataset, seed) / "reference.json", *(cell / f"{seed}.json" for cell in cells)]
                 found += [{"scale": scale, **row} for path in paths for row in artifacts.read_json(path)["rows"]]
     return found
 
