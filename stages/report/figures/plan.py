@@ -25,7 +25,9 @@ class Planned:
 
 def all_figures(results: Results, claims: list[ClaimView]) -> Iterator[Planned]:
     """Every figure, drawn one at a time so that they do not all stay in memory."""
-    yield Planned(None, "claims", "The claims, published and measured.", picture.draw(claims))
+    # All claims stand in the tables; a picture of so many rows could not be read.
+    headlines = [claim for claim in claims if claim.kind == "headline"] or claims
+    yield Planned(None, "claims", "The headline claims, published and measured.", picture.draw(headlines))
     differences = forest.draw(results.claims)
     if differences is not None:
         caption = "Paired difference of every measured claim with its 95 % interval; right is the claimed direction."
