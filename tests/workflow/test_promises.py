@@ -282,7 +282,10 @@ def test_second_pipeline_in_one_clone_is_refused(fresh_toy: Path) -> None:
 
 
 def start(folder: Path, command: str, **extra: str) -> subprocess.Popen[str]:
-    """Start a command as the leader of its own process group."""
+    """Start a command as the leader of its own process group, which takes SIGINT even where pytest ignores it.
+
+    (A shell without job control makes what it starts in the background ignore Ctrl-C.)
+    """
     return subprocess.Popen(
         command.split(),
         cwd=folder,
@@ -291,6 +294,7 @@ def start(folder: Path, command: str, **extra: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
