@@ -7,17 +7,21 @@ READY := $(VENV)/.ready
 
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: report test test-fast bench setup lint clean
+.PHONY: report test test-fast test-exhaustive bench setup lint clean
 
 report: setup
 	$(BIN)/snakemake --cores $(CORES)
 	@$(BIN)/python -m stages.report.show
 
+# Two workers; the tests of one module, and all that need the finished smoke pipeline, stay in one of them.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not exhaustive"
+
+test-exhaustive: setup
+	$(BIN)/python -m pytest -m exhaustive
 
 bench: setup
 	$(BIN)/python -m tests.bench

@@ -14,3 +14,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     smoke_settings(folder)
     assert len(run_snakemake(folder)) > 20
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module's tests, and all tests of the finished pipeline, in one worker, so that no fixture is made twice."""
+    for item in items:
+        group = "pipeline" if "finished" in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    # What takes longest starts first.
+    items.sort(key=lambda item: "finished" not in item.fixturenames)

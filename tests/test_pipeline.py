@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.copies import copy_repository, edit, run_dvc, run_snakemake, sh, smoke_settings
 from tests.workflow.toy import clean
@@ -46,6 +47,17 @@ def test_an_edit_reruns_the_same_stages_in_both_engines_and_its_revert_nothing(p
     assert clean(pipeline)
 
 
+def test_a_second_run_of_a_paper_from_nothing_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    folder = copy_repository(tmp_path / "repo")
+    smoke_settings(folder)
+    run_snakemake(folder, "dcp")
+    for lock in ("stages/papers/dcp/dvc.lock", "stages/prepare/dvc.lock"):
+        ours, theirs = (yaml.safe_load((place / lock).read_text())["stages"] for place in (folder, finished))
+        assert ours.items() <= theirs.items()
+    assert len(ours) > 1
+
+
+@pytest.mark.exhaustive
 def test_a_second_run_from_nothing_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     folder = copy_repository(tmp_path / "repo")
     smoke_settings(folder)
