@@ -47,7 +47,7 @@ class Config:
 def main(cfg: Config) -> None:
     """Read CIFAR-10 in the publisher's layout from data/<source>/cifar10, hold out a validation split and write
     runs/prepare/cifar10/{train,val,test}.npz with a manifest. The batch files are read without unpickling code."""
-    from stages.prepare import provenance
+    from stages.prepare import cifar, provenance
     from stages.prepare.splits import write_splits
 
     folder = provenance.folder(cfg.source, "cifar10") / cfg.params.folder
@@ -58,7 +58,7 @@ def main(cfg: Config) -> None:
         raise StageError(f"{folder}: {error}") from error
     provenance.refuse_misplaced(kind, cfg.source, folder)
     print(f"cifar10: {', '.join(contents)} in {folder} ({kind} files)", flush=True)
-    classes = read_classes(contents["batches.meta"], folder / "batches.meta")
+    classes = cifar.read_names(contents["batches.meta"], folder / "batches.meta", "label_names")
     batches = {
         name: read_batch(content, folder / name, len(classes), cfg.params.shape)
         for name, content in contents.items()
@@ -92,38 +92,13 @@ def read_files(folder: Path) -> dict[str, bytes]:
     return {name: read_bytes(folder / name) for name in ["batches.meta", *names]}
 
 
-def read_classes(content: bytes, path: Path) -> list[str]:
-    """The class names of batches.meta. Raises StageError."""
-    from stages.prepare.pickles import loads
-
-    names = loads(content, path).get("label_names")
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, (bytes, str)) for name in names):
-        raise StageError(f"{path}: label_names is {type(names).__name__}; expected a list of class names")
-    return [name.decode("latin1") if isinstance(name, bytes) else name for name in names]
-
-
 def read_batch(content: bytes, path: Path, classes: int, shape: list[int]) -> Any:
     """(x uint8 [N, C, H, W], y int64 [N]) of one batch file; sizes and labels are checked against each other."""
-    import numpy
+    from stages.prepare import cifar, pickles
 
-    from stages.prepare.pickles import loads
-
-    batch = loads(content, path)
-    data, labels = batch.get("data"), batch.get("labels")
-    pixels = shape[0] * shape[1] * shape[2]
-    if not isinstance(data, numpy.ndarray) or data.ndim != 2 or data.dtype != numpy.uint8 or data.shape[1] != pixels:
-        found = f"{data.dtype} {list(data.shape)}" if isinstance(data, numpy.ndarray) else type(data).__name__
-        raise StageError(f"{path}: data is {found}; expected uint8 [N, {pixels}]")
-    if not isinstance(labels, list) or len(labels) != len(data):
-        found = str(len(labels)) if isinstance(labels, list) else "no"
-        raise StageError(f"{path}: {found} labels for {len(data)} images; the file is damaged, fetch it again")
-    for row, label in enumerate(labels):
-        if type(label) is not int or not 0 <= label < classes:
-            raise StageError(f"{path}: label {label!r} of image {row}; expected 0 to {classes - 1}")
-    filenames = batch.get("filenames")
-    if filenames is not None and (not isinstance(filenames, list) or len(filenames) != len(data)):
-        raise StageError(f"{path}: filenames do not match its {len(data)} images; the file is damaged, fetch it again")
-    return data.reshape(-1, *shape), numpy.array(labels, dtype=numpy.int64)
+    batch = pickles.loads(content, path)
+    x = cifar.read_images(batch, path, shape)
+    return x, cifar.read_labels(batch, path, "labels", len(x), classes)
 
 
 def split_batches(batches: dict[str, Any], val_batch: str | None, params: Params) -> tuple[dict[str, Any], str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -79,20 +79,32 @@ def _text(value: Any) -> str:
 
 
 def dump_batch(label: str, labels: Sequence[int], data: numpy.ndarray, filenames: Sequence[str]) -> bytes:
-    """A batch in the publisher's layout. data: uint8 [N, 3072], red plane, green plane, blue plane.
-
-    Opcodes are written out here because Python's own pickler changes its choices between versions.
-    """
-    parts = [_string("batch_label"), _string(label), _string("labels"), _list([_integer(int(i)) for i in labels])]
-    parts += [_string("data"), _array(data), _string("filenames"), _list([_string(name) for name in filenames])]
-    return b"\x80\x02}(" + b"".join(parts) + b"u."
+    """A CIFAR-10 batch in the publisher's layout. data: uint8 [N, 3072], red plane, green plane, blue plane."""
+    return dump({"batch_label": label, "labels": labels, "data": data, "filenames": filenames})
 
 
 def dump_meta(names: Sequence[str], cases: int) -> bytes:
-    """`batches.meta` in the publisher's layout."""
-    parts = [_string("num_cases_per_batch"), _integer(cases), _string("label_names")]
-    parts += [_list([_string(name) for name in names]), _string("num_vis"), _integer(3072)]
+    """CIFAR-10's `batches.meta` in the publisher's layout."""
+    return dump({"num_cases_per_batch": cases, "label_names": names, "num_vis": 3072})
+
+
+def dump(entries: Mapping[str, str | int | numpy.ndarray | Sequence[int] | Sequence[str]]) -> bytes:
+    """A dictionary of texts, integers, uint8 matrices and lists of texts or integers.
+
+    Opcodes are written out here because Python's own pickler changes its choices between versions.
+    """
+    parts = [_string(key) + _value(value) for key, value in entries.items()]
     return b"\x80\x02}(" + b"".join(parts) + b"u."
+
+
+def _value(value: str | int | numpy.ndarray | Sequence[int] | Sequence[str]) -> bytes:
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, int):
+        return _integer(value)
+    if isinstance(value, numpy.ndarray):
+        return _array(value)
+    return b"](" + b"".join(_string(item) if isinstance(item, str) else _integer(int(item)) for item in value) + b"e"
 
 
 def _string(text: str | bytes) -> bytes:
@@ -104,10 +116,6 @@ def _integer(value: int) -> bytes:
     if value < 256:
         return b"K" + bytes([value])
     return b"M" + struct.pack("<H", value) if value < 65536 else b"J" + struct.pack("<i", value)
-
-
-def _list(items: Sequence[bytes]) -> bytes:
-    return b"](" + b"".join(items) + b"e"
 
 
 def _array(data: numpy.ndarray) -> bytes:

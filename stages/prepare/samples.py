@@ -2,6 +2,7 @@
 
 - cifar10: 32x32 patches of ten photographs of scikit-image and scikit-learn; the class is the photograph.
   Train, validation (data_batch_5) and test patches come from disjoint cells of each photograph.
+- cifar100: as cifar10, smaller; the coarse class is the photograph, the fine class its left or right half.
 - digits: the 1,797 digits of scikit-learn, which are the UCI set's optdigits.tes.
 - imagenet, tiny_imagenet: larger pieces of the same photographs as JPEG files (see image_samples.py).
 
@@ -141,9 +142,8 @@ def make_cifar10(folder: Path, recipe: Recipe = Recipe()) -> list[Path]:
     """Write data_batch_1..5, test_batch and batches.meta; return their paths."""
     images = photographs()
     names = sorted(images)
-    groups = {"train": recipe.train, "val": recipe.val, "test": recipe.test}
     written = []
-    for split, total in groups.items():
+    for split, total in _totals(recipe).items():
         count = total // len(names)
         x = numpy.concatenate(
             [patches(images[name], split, count, derive_seed(recipe.seed, split, name), recipe) for name in names]
@@ -170,6 +170,53 @@ def _write_batches(folder: Path, split: str, data: numpy.ndarray, y: numpy.ndarr
     return written
 
 
+SMALL = Recipe(seed=2021, train=4000, val=600, test=1600)
+
+
+def make_cifar100(folder: Path, recipe: Recipe = SMALL) -> list[Path]:
+    """Write train, test and meta; return their paths. The last `recipe.val` images of train come from regions of their own."""
+    halves = {}
+    for name, image in sorted(photographs().items()):
+        middle = image.shape[1] // 2
+        halves |= {f"{name}_left": image[:, :middle], f"{name}_right": image[:, middle:]}
+    fine, coarse = list(halves), sorted({name.rsplit("_", 1)[0] for name in halves})
+    parts = {split: _split100(halves, split, total, recipe) for split, total in _totals(recipe).items()}
+    written = []
+    for name, label, splits in (
+        ("train", "training batch 1 of 1", ("train", "val")),
+        ("test", "testing batch 1 of 1", ("test",)),
+    ):
+        x, y, files = (numpy.concatenate([parts[split][i] for split in splits]) for i in range(3))
+        above = [coarse.index(fine[label].rsplit("_", 1)[0]) for label in y]
+        entries = {
+            "filenames": files.tolist(),
+            "batch_label": label,
+            "fine_labels": y.tolist(),
+            "coarse_labels": above,
+            "data": x,
+        }
+        artifacts.write_bytes(folder / name, pickles.dump(entries))
+        written.append(folder / name)
+    artifacts.write_bytes(folder / "meta", pickles.dump({"fine_label_names": fine, "coarse_label_names": coarse}))
+    return [*written, folder / "meta"]
+
+
+def _totals(recipe: Recipe) -> dict[str, int]:
+    return {"train": recipe.train, "val": recipe.val, "test": recipe.test}
+
+
+def _split100(halves: dict[str, numpy.ndarray], split: str, total: int, recipe: Recipe) -> tuple[numpy.ndarray, ...]:
+    """Shuffled pixels uint8 [total, 3072], fine labels [total] and file names [total] of one split."""
+    count = total // len(halves)
+    x = numpy.concatenate(
+        [patches(image, split, count, derive_seed(recipe.seed, split, name), recipe) for name, image in halves.items()]
+    )
+    y = numpy.repeat(numpy.arange(len(halves)), count)
+    files = numpy.array([f"{list(halves)[label]}_{split}_{i % count:05d}.png" for i, label in enumerate(y)], dtype=object)
+    order = numpy.random.RandomState(derive_seed(recipe.seed, split) % 2**32).permutation(len(y))
+    return x[order].reshape(len(y), -1), y[order], files[order]
+
+
 def make_digits(folder: Path) -> list[Path]:
     """Write scikit-learn's digits as the UCI test file `optdigits.tes`: 64 counts 0-16 and the label a line."""
     source = _installed("sklearn/datasets/data") / "digits.csv.gz"
@@ -191,7 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=Path("data/sample"), help="folder to write to")
     root = parser.parse_args(arguments).root
     try:
-        for path in make_cifar10(root / "cifar10" / "cifar-10-batches-py") + make_digits(root / "digits"):
+        paths = make_cifar10(root / "cifar10" / "cifar-10-batches-py") + make_cifar100(root / "cifar100" / "cifar-100-python")
+        for path in paths + make_digits(root / "digits"):
             print(f"{artifacts.sha256(path)}  {path.as_posix()}")
         for folder, digest in image_samples.make_all(root, photographs()).items():
             print(f"{digest}  {(root / folder).as_posix()}/")

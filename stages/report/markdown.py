@@ -50,7 +50,8 @@ def _pad(value: str, width: int, right: bool) -> str:
 def counted(claims: list[ClaimView]) -> str:
     """A line such as: 7 claims: 4 reproduced, 2 inconclusive, 1 contradicted."""
     parts = [f"{count} {verdict}" for verdict, count in views.tally(claims) if count]
-    return f"{len(claims)} claim{'s' * (len(claims) != 1)}: {', '.join(parts)}."
+    total = len(views.largest_scale(claims))
+    return f"{total} claim{'s' * (total != 1)}: {', '.join(parts)}."
 
 
 def claims_page(claims: list[ClaimView]) -> str:
@@ -122,6 +123,8 @@ def how_to_read() -> list[str]:
     lines += [f"- **{verdict}**: {meaning}." for verdict, meaning in text.MEANINGS.items()]
     return [
         *lines,
+        "",
+        text.KEPT,
         "",
         "Published and measured figures come from different data and sizes: compare directions, not digits.",
     ]

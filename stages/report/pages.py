@@ -55,7 +55,7 @@ def index_page(
 ) -> str:
     """reports/index.html: claims, rules, figures, arms, audit. `figures` maps papers to their pictures."""
     return _environment().get_template("index.html.j2").render(
-        css=_css(), claims=claims, tally=views.tally(list(claims)), meanings=list(text.MEANINGS.items()),
+        css=_css(), claims=claims, tally=views.tally(list(claims)), meanings=list(text.MEANINGS.items()), kept=text.KEPT,
         differences=differences, audit_header=views.AUDIT_HEADER,
         papers=[_paper(results, slug, figures.get(slug, [])) for slug in results.slugs],
         audit_ok=int(results.audit["ok"].sum()), audit_count=len(results.audit), costs=_costs(results),

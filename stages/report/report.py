@@ -28,12 +28,13 @@ class Config:
 def main(cfg: Config) -> None:
     """Write reports/. Takes every paper that has params/<paper>/claim.yaml, at each of the scales for which it has a
     parameter file: their summaries in runs/results/, their audits in runs/audit/, and core-seconds from
-    reports/costs.csv where that exists. A missing summary or audit is an error, others are ignored.
+    reports/costs.csv where that exists. A missing summary or audit is an error, others are ignored. Summaries of other
+    scales that were measured before and kept in reports/kept/ stand beside them, with the commit of their measurement.
     """
     from stages.lib import artifacts
     from stages.report import results
 
-    found = results.load(results.expected(PARAMS, cfg.scales), RUNS, REPORTS / "costs.csv")
+    found = results.load(results.expected(PARAMS, cfg.scales), RUNS, REPORTS / "costs.csv", REPORTS / "kept")
     written = write(found, REPORTS)
     artifacts.write_json(REPORTS / "metrics.json", metrics(found))
     written.append(REPORTS / "metrics.json")
@@ -79,7 +80,8 @@ def metrics(found: Results) -> dict:
     differences: dict = {}
     for row in found.claims.dropna(subset=["difference"]).itertuples():
         differences.setdefault(row.paper, {}).setdefault(row.scale, {})[row.id] = float(row.difference)
-    verdicts = {verdict: int((found.claims["verdict"] == verdict).sum()) for verdict in VERDICTS}
+    largest = found.claims.drop_duplicates(["paper", "id"], keep="last")  # of each claim the row of its largest scale
+    verdicts = {verdict: int((largest["verdict"] == verdict).sum()) for verdict in VERDICTS}
     return {
         "verdicts": verdicts,
         "difference": differences,

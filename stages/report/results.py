@@ -16,12 +16,16 @@ from stages.report.claims import SCALES
 
 @dataclass(frozen=True)
 class Summary:
-    """One paper at one scale: the content of paper.json and its tables."""
+    """One paper at one scale: the content of paper.json and its tables. What this run computed has no `commit`; kept figures
+    have the commit they were measured at, and what that cost.
+    """
 
     about: dict
     claims: pandas.DataFrame
     arms: pandas.DataFrame
     layers: pandas.DataFrame
+    commit: str = ""
+    core_seconds: float | None = None
 
     @property
     def slug(self) -> str:
@@ -69,19 +73,25 @@ def expected(params: Path, scales: Sequence[str]) -> list[tuple[str, str]]:
     ]
 
 
-def load(grid: Sequence[tuple[str, str]], runs: Path, costs: Path) -> Results:
-    """All results of these (paper, scale) pairs. Raises StageError naming what is missing or altered."""
+def load(grid: Sequence[tuple[str, str]], runs: Path, costs: Path, kept: Path) -> Results:
+    """All results of these (paper, scale) pairs, and those of their papers at other scales that `kept` holds.
+
+    Raises:
+        StageError: Something is missing or altered; the message names it.
+    """
     if not grid:
         raise StageError("params: no paper has a claim.yaml and one of the scales; nothing to report")
-    summaries = [_summary(runs / "results" / paper / scale) for paper, scale in grid]
     papers = list(dict.fromkeys(paper for paper, _ in grid))
+    others = [(paper, scale) for paper in papers for scale in SCALES if (kept / paper / scale).is_dir()]
+    folders = {pair: runs / "results" / "/".join(pair) for pair in grid}
+    folders |= {pair: kept / "/".join(pair) for pair in others if pair not in folders}
+    grid = sorted(folders, key=lambda pair: (papers.index(pair[0]), SCALES.index(pair[1])))
+    summaries = [_summary(folders[pair]) for pair in grid]
     merged = claims.merge([summary.claims for summary in summaries])
-    cost = _costs(costs)
+    cost = {(each.slug, each.scale): each.core_seconds for each in summaries if each.core_seconds} | _costs(costs)
     seconds = [cost.get((paper, scale)) for paper, scale in zip(merged["paper"], merged["scale"], strict=True)]
     merged["core_seconds"] = pandas.Series(seconds, dtype="float64")
-    inputs = [runs / "results" / paper / scale / "manifest.json" for paper, scale in grid] + [
-        runs / "audit" / f"{paper}.csv" for paper in papers
-    ]
+    inputs = [folders[pair] / "manifest.json" for pair in grid] + [runs / "audit" / f"{paper}.csv" for paper in papers]
     return Results(summaries, merged, audit.load(runs / "audit", papers), inputs + ([costs] if costs.is_file() else []))
 
 
@@ -93,11 +103,15 @@ def _summary(folder: Path) -> Summary:
             f"scale={folder.name} first"
         )
     artifacts.verify_manifest(folder / "manifest.json")
+    origin = folder / "commit.json"
+    kept = artifacts.read_json(origin) if origin.is_file() else {}
     return Summary(
         artifacts.read_json(folder / "paper.json"),
         _table(folder / "claims.csv", claims.COLUMNS + claims.EXTRA),
         _table(folder / "arms.csv", arms.COLUMNS),
         _table(folder / "layers.csv", arms.LAYER_COLUMNS),
+        kept.get("commit", ""),
+        kept.get("core_seconds"),
     )
 
 

@@ -20,6 +20,11 @@ MEANINGS = {
     statistics.NOT_TESTABLE: "the claim needs a larger scale, or there are fewer than 3 repetitions",
 }
 
+KEPT = (
+    "A commit beside a scale: that scale takes too long for every run; its figures were measured at that commit "
+    "(python -m workflow.keep) and kept in reports/kept. A claim measured at several scales counts once, at the largest."
+)
+
 _LABELS = {
     "accuracy_before": "accuracy before fine-tuning",
     "accuracy_after": "accuracy after fine-tuning",

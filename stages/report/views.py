@@ -28,6 +28,7 @@ class ClaimView:
     """A row of claims.csv as text."""
 
     number: int
+    id: str
     paper: str
     kind: str
     claim: str
@@ -53,24 +54,24 @@ class ClaimView:
 
 def claim_views(results: Results) -> list[ClaimView]:
     """Every claim in the report's order, numbered from 1."""
-    about = {(s.slug, s.scale): s.about for s in results.summaries}
+    summaries = {(s.slug, s.scale): s for s in results.summaries}
     rows = list(results.claims.itertuples())
     axes = {}
     for row in rows:
         if not text.absent(row.difference):
             axes.setdefault((row.paper, row.metric), []).append(row)
     limits = {key: axis_limits(group) for key, group in axes.items()}
-    return [_claim_view(i, row, about[row.paper, row.scale], limits) for i, row in enumerate(rows, 1)]
+    return [_claim_view(i, row, summaries[row.paper, row.scale], limits) for i, row in enumerate(rows, 1)]
 
 
-def _claim_view(number: int, row: object, about: dict, limits: dict) -> ClaimView:
+def _claim_view(number: int, row: object, summary: Summary, limits: dict) -> ClaimView:
     """One row."""
-    titles = about["arm_titles"]
+    about, titles = summary.about, summary.about["arm_titles"]
     measured = not text.absent(row.difference)
     return ClaimView(
-        number=number, paper=row.paper, kind=row.kind, claim=row.claim, verdict=row.verdict,
+        number=number, id=row.id, paper=row.paper, kind=row.kind, claim=row.claim, verdict=row.verdict,
         metric=text.metric_label(row.metric), dataset=dataset_title(about, row.dataset),
-        scale=row.scale, source=row.source,
+        scale=scale_title(summary), source=row.source,
         method=titles.get(row.method_arm, row.method_arm), baseline=titles.get(row.baseline_arm, row.baseline_arm),
         method_arm=row.method_arm, baseline_arm=row.baseline_arm,
         published=published(row), read_from=_read_from(row),
@@ -79,6 +80,17 @@ def _claim_view(number: int, row: object, about: dict, limits: dict) -> ClaimVie
         margin="" if text.absent(row.margin) else text.number(row.margin), power=power(row),
         core_seconds=text.seconds(row.core_seconds), bar=_bar(row, limits[row.paper, row.metric]) if measured else None,
     )  # fmt: skip
+
+
+def largest_scale(claims: list[ClaimView]) -> list[ClaimView]:
+    """Of a claim that was measured at several scales the row of the largest."""
+    last = {(view.paper, view.id): view.number for view in claims}
+    return [view for view in claims if view.number == last[view.paper, view.id]]
+
+
+def scale_title(summary: Summary) -> str:
+    """The scale; with the commit where the figures were kept from there."""
+    return f"{summary.scale} ({summary.commit[:7]})" if summary.commit else summary.scale
 
 
 def _versus(row: object) -> str:
@@ -155,8 +167,9 @@ def power(row: object) -> str:
 
 
 def tally(claims: list[ClaimView]) -> list[tuple[str, int]]:
-    """(verdict, how many) in the fixed order of verdicts, absent ones included."""
-    return [(verdict, sum(view.verdict == verdict for view in claims)) for verdict in VERDICTS]
+    """(verdict, how many claims) in the fixed order of verdicts, absent ones included."""
+    counted = largest_scale(claims)
+    return [(verdict, sum(view.verdict == verdict for view in counted)) for verdict in VERDICTS]
 
 
 @dataclass(frozen=True)
@@ -203,7 +216,9 @@ def _arms_view(summary: Summary, dataset: str, table: pandas.DataFrame) -> ArmsV
     header = ["arm", "role", *map(text.metric_label, metrics), "n"]
     source = table["source"].iloc[0]
     title, about = dataset_title(summary.about, dataset), summary.about["datasets"].get(dataset, {}).get("about", "")
-    return ArmsView(dataset, title, source, summary.scale, about, header, rows, first["arm"].tolist(), first["role"].tolist())
+    return ArmsView(
+        dataset, title, source, scale_title(summary), about, header, rows, first["arm"].tolist(), first["role"].tolist()
+    )
 
 
 AUDIT_HEADER = ["configuration", "quantity", "published", "computed", "relative error", "tolerance", "ok", "read from"]

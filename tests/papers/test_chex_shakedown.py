@@ -78,7 +78,7 @@ def test_a_scene_has_boxes_on_their_masks():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("section", ["coco_ssd", "coco_mask"])
+@pytest.mark.parametrize("section", ["coco_ssd", pytest.param("coco_mask", marks=pytest.mark.exhaustive)])
 def test_detectors_are_stepped_explored_and_cut(config, section):
     small = dataclasses.replace(config.params, batch=2, sides={"maskrcnn_resnet50_fpn": 128})
     facts = shakedown.shake_detector(getattr(config, section), small, runtime.prepare(1, "cpu", 0))

@@ -17,7 +17,9 @@ from tests.report.conftest import inside
 @pytest.fixture(scope="module")
 def found(reported: Path) -> results.Results:
     with inside(reported):
-        return results.load([("alpha", "small"), ("beta", "small")], Path("runs"), Path("reports/costs.csv"))
+        return results.load(
+            [("alpha", "small"), ("beta", "small")], Path("runs"), Path("reports/costs.csv"), Path("reports/kept")
+        )
 
 
 def texts(figure: Figure) -> list[Text]:

@@ -263,9 +263,10 @@ def test_committed_reports_equal_what_their_inputs_give(tmp_path: Path) -> None:
     inputs = [ROOT / name for name in manifest["inputs"]]
     if not all(path.is_file() for path in inputs):
         pytest.skip("runs/ does not hold the results; make report brings them")
-    for name in ("params", "runs/results", "runs/audit"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    (tmp_path / "reports").mkdir()
+    for name in ("params", "runs/results", "runs/audit", "reports/kept"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "reports").mkdir(exist_ok=True)
     if (ROOT / "reports/costs.csv").is_file():
         shutil.copy(ROOT / "reports/costs.csv", tmp_path / "reports/costs.csv")
     with inside(tmp_path):
@@ -287,3 +288,38 @@ def test_templates_are_declared() -> None:
     """The import walk of tests/test_structure.py sees modules only; a changed template must rerun the report too."""
     declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["report"]["deps"]
     assert "stages/report/templates" in declared
+
+
+def test_kept_figures_of_another_scale_stand_beside_this_run(tmp_path: Path) -> None:
+    """They show their commit and cost; the claim counts once, at its largest scale."""
+    synthetic.build(tmp_path)
+    tree = synthetic.claim_tree()
+    tree["claims"][0]["scales"] = ["small", "medium"]
+    synthetic.write_yaml(tmp_path / "params/alpha/claim.yaml", tree)
+    synthetic.write_yaml(tmp_path / "params/alpha/medium.yaml", {"repeats": 2})
+    synthetic.metrics(tmp_path, "alpha", "medium", 3, 2)
+    with inside(tmp_path):
+        summarise.main(["paper=alpha", "scale=small"])
+        summarise.main(["paper=alpha", "scale=medium"])
+        report.main([])
+        alone = json.loads(Path("reports/metrics.json").read_text())["verdicts"]
+        shutil.move("runs/results/alpha/medium", "reports/kept/alpha/medium")
+        origin = {"commit": "0123456789abcdef", "core_seconds": 77}
+        synthetic.write_json(Path("reports/kept/alpha/medium/commit.json"), origin)
+        report.main([])
+        both = json.loads(Path("reports/metrics.json").read_text())["verdicts"]
+    found = [row for row in rows(tmp_path / "reports/claims.csv") if row["scale"] == "medium"]
+    assert {row["claim"] for row in found} == {tree["claims"][0]["claim"], "On large nets the gain remains."}
+    assert {row["core_seconds"] for row in found} == {"77.0"}
+    assert "medium (0123456)" in (tmp_path / "reports/claims.md").read_text()
+    assert sum(both.values()) == sum(alone.values())
+
+
+def test_an_altered_kept_figure_is_refused(tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    synthetic.build(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    summarise.main(["paper=alpha", "scale=small"])
+    shutil.copytree("runs/results/alpha/small", "reports/kept/alpha/medium")
+    table = Path("reports/kept/alpha/medium/claims.csv")
+    table.write_text(table.read_text().replace("0.6", "0.7"))
+    assert "claims.csv" in fails(report.main)

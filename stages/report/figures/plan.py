@@ -26,8 +26,10 @@ class Planned:
 def all_figures(results: Results, claims: list[ClaimView]) -> Iterator[Planned]:
     """Every figure, drawn one at a time so that they do not all stay in memory."""
     # All claims stand in the tables; a picture of so many rows could not be read.
-    headlines = [claim for claim in claims if claim.kind == "headline"] or claims
-    yield Planned(None, "claims", "The headline claims, published and measured.", picture.draw(headlines))
+    headlines = views.largest_scale([claim for claim in claims if claim.kind == "headline"] or claims)
+    yield Planned(
+        None, "claims", "The headline claims, published and measured, each at its largest scale.", picture.draw(headlines)
+    )
     differences = forest.draw(results.claims)
     if differences is not None:
         caption = "Paired difference of every measured claim with its 95 % interval; right is the claimed direction."
