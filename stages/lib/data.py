@@ -65,6 +65,16 @@ def load(dataset: str, split: str, root: str | Path = PREPARED) -> Split:
     return Split(images, torch.from_numpy(y), names, *moments, about["source"], split)
 
 
+def noise(shape: list[int], classes: int, count: int) -> Split:
+    """`count` images of Gaussian noise of the shape [C, H, W], with labels spread over the classes, for shakedowns."""
+    import torch
+
+    images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(count) * classes // count
+    plain = (0.0,) * shape[0]
+    return Split(images, labels, tuple(map(str, range(classes))), plain, plain, "noise", "shakedown")
+
+
 def _about(path: Path) -> dict[str, Any]:
     about = artifacts.read_json(path)
     for key in ("classes", "mean", "std", "source", "outputs"):

@@ -115,3 +115,10 @@ def test_augmentation_crops_the_padded_image_or_its_mirror():
     again = data.pad_crop_flip(1)(x, torch.Generator().manual_seed(0))
     assert torch.equal(out, again)
     assert torch.equal(data.pad_crop_flip(0, flip=False)(x, torch.Generator()), x)
+
+
+def test_noise_has_the_asked_shape_and_spread_labels():
+    split = data.noise([3, 8, 8], 1000, 4)
+    assert split.x.shape == (4, 3, 8, 8)
+    assert split.y.tolist() == [0, 250, 500, 750]
+    assert len(split.classes) == 1000

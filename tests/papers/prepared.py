@@ -1,10 +1,15 @@
-"""Small prepared data sets for the tests of stage scripts."""
+"""What the tests of stage scripts share: small prepared data sets, workspaces, runs that pass and runs that must fail."""
 
+import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy
+import pytest
 
 from stages.lib import artifacts
+
+ROOT = Path(__file__).parents[2]
 
 
 def prepare(folder: Path, dataset: str, shape: tuple[int, ...], classes: int = 10) -> None:
@@ -21,3 +26,53 @@ def prepare(folder: Path, dataset: str, shape: tuple[int, ...], classes: int = 1
     artifacts.write_manifest(
         folder / dataset / "manifest.json", outputs=paths, dataset=dataset, source="sample", files="embedded sample", **about
     )
+
+
+def project(folder: Path) -> Path:
+    """A folder with the parameters and both small data sets prepared."""
+    shutil.copytree(ROOT / "params", folder / "params")
+    prepare(folder / "runs/prepare", "cifar10", (3, 32, 32))
+    prepare(folder / "runs/prepare", "digits", (1, 8, 8))
+    return folder
+
+
+def outputs(folder: str) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(p): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
+
+
+class Stages:
+    """The stage scripts of one paper at the smoke scale, run in the current folder."""
+
+    def __init__(self, slug: str, **scripts: ModuleType) -> None:
+        self.slug, self.scripts = slug, scripts
+
+    def trained(self, folder: Path) -> Path:
+        """A project in which the script `train` has run on both data sets."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(project(folder))
+            for dataset in ("cifar10", "digits"):
+                self.run("train", dataset=dataset)
+        return folder
+
+    def run(self, script: str, *more: str, **keys: object) -> None:
+        """Runs a stage script's main with command-line words."""
+        words = {"scale": "smoke", "seed": 0, **keys}
+        self.scripts[script].main([f"{key}={value}" for key, value in words.items()] + list(more))
+
+    def refused(self, capsys: pytest.CaptureFixture, script: str, *more: str, **keys: object) -> str:
+        """The one line on stderr of a run that must fail with status 1, leaving no half-written file and no folder that looks complete."""
+        before = set(Path("runs").rglob("manifest.json"))
+        with pytest.raises(SystemExit) as stopped:
+            self.run(script, *more, **keys)
+        assert stopped.value.code == 1
+        text = capsys.readouterr().err
+        assert text.startswith("error: ") and text.count("\n") == 1, text
+        assert not list(Path("runs").rglob("*.tmp"))
+        assert set(Path("runs").rglob("manifest.json")) <= before
+        return text
+
+    def rows(self, dataset: str, arm: str, seed: int = 0) -> dict[tuple[int, str], float]:
+        """Values of an arm's metrics file by repetition and metric."""
+        content = artifacts.read_json(f"runs/{self.slug}/metrics/smoke/{dataset}/{arm}/{seed}.json")
+        return {(row["seed"], row["metric"]): row["value"] for row in content["rows"]}

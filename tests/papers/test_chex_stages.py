@@ -16,46 +16,18 @@ from stages.lib import artifacts, data, macs, training, weights
 from stages.papers.chex import columns, explore
 from stages.papers.chex.arms import ARMS
 from stages.report import schema
-from tests.papers.prepared import prepare
+from tests.papers.prepared import Stages, outputs, project
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = {"explore": explore, "columns": columns}
+STAGES = Stages("chex", explore=explore, columns=columns)
+run, refused, rows = STAGES.run, STAGES.refused, STAGES.rows
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with params and both data sets prepared, which is also the current folder."""
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    monkeypatch.chdir(tmp_path)
-    prepare(tmp_path / "runs/prepare", "cifar10", (3, 32, 32))
-    prepare(tmp_path / "runs/prepare", "digits", (1, 8, 8))
+    monkeypatch.chdir(project(tmp_path))
     return tmp_path
-
-
-def run(script: str, *more: str, **keys: object) -> None:
-    """Runs a stage script's main with command-line words."""
-    words = {"scale": "smoke", "seed": 0, **keys}
-    SCRIPTS[script].main([f"{key}={value}" for key, value in words.items()] + list(more))
-
-
-def refused(capsys, script: str, *more: str, **keys: object) -> str:
-    """The one line on stderr of a run that must fail with status 1 and leave nothing of chex behind."""
-    with pytest.raises(SystemExit) as stopped:
-        run(script, *more, **keys)
-    assert stopped.value.code == 1
-    text = capsys.readouterr().err
-    assert text.startswith("error: ") and text.count("\n") == 1, text
-    assert not list(Path("runs").rglob("*.tmp")) and not Path("runs/chex").exists()
-    return text
-
-
-def outputs(folder: str) -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
-
-
-def rows(dataset: str, arm: str, seed: int = 0) -> dict[tuple[int, str], float]:
-    content = artifacts.read_json(f"runs/chex/metrics/smoke/{dataset}/{arm}/{seed}.json")
-    return {(row["seed"], row["metric"]): row["value"] for row in content["rows"]}
 
 
 # --- what comes out -------------------------------------------------------------------------------
@@ -212,7 +184,7 @@ def test_an_output_that_cannot_be_written(workspace, capsys):
 
 def test_a_scripts_help_names_every_parameter(workspace, capsys):
     for script, words in (("explore", ("exploration.regrow_rule", "two_step.rule", "sgd.mixup")), ("columns", ("directions",))):
-        SCRIPTS[script].main(["--help"])
+        STAGES.scripts[script].main(["--help"])
         text = capsys.readouterr().out
         assert all(word in text for word in words)
 

@@ -52,13 +52,6 @@ def test_reduction_changes_amounts_only(config):
         assert getattr(small.prune, key) == getattr(config.cifar10.prune, key)
 
 
-def test_noise_has_the_asked_shape_and_spread_labels():
-    split = shakedown.noise([3, 8, 8], 1000, 4)
-    assert split.x.shape == (4, 3, 8, 8)
-    assert split.y.tolist() == [0, 250, 500, 750]
-    assert len(split.classes) == 1000
-
-
 def test_settling_moves_statistics_to_the_batch_and_nothing_else():
     norm = torch.nn.BatchNorm2d(3)
     x = torch.randn(64, 3, 4, 4) * 3 + 5

@@ -19,24 +19,17 @@ from stages.papers.dcp import finetune, nuisance, prune, train
 from stages.papers.dcp.arms import ARMS
 from stages.papers.dcp.kernels import kernel_mask
 from stages.report import schema
-from tests.papers.prepared import prepare
+from tests.papers.prepared import Stages, outputs
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = {"train": train, "prune": prune, "finetune": finetune, "nuisance": nuisance}
+STAGES = Stages("dcp", train=train, prune=prune, finetune=finetune, nuisance=nuisance)
+run, refused, rows = STAGES.run, STAGES.refused, STAGES.rows
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory) -> Path:
     """A workspace in which both data sets are prepared and trained."""
-    folder = tmp_path_factory.mktemp("dcp")
-    shutil.copytree(ROOT / "params", folder / "params")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        prepare(folder / "runs/prepare", "cifar10", (3, 32, 32))
-        prepare(folder / "runs/prepare", "digits", (1, 8, 8))
-        for dataset in ("cifar10", "digits"):
-            run("train", dataset=dataset)
-    return folder
+    return STAGES.trained(tmp_path_factory.mktemp("dcp"))
 
 
 @pytest.fixture
@@ -45,32 +38,6 @@ def workspace(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder = Path(shutil.copytree(origin, tmp_path / "copy"))
     monkeypatch.chdir(folder)
     return folder
-
-
-def run(script: str, *more: str, **keys: object) -> None:
-    """Runs a stage script's main with command-line words."""
-    words = {"scale": "smoke", "seed": 0, **keys}
-    SCRIPTS[script].main([f"{key}={value}" for key, value in words.items()] + list(more))
-
-
-def refused(capsys, script: str, *more: str, **keys: object) -> str:
-    """The one line on stderr of a run that must fail with status 1 (and leave no outputs of that stage)."""
-    with pytest.raises(SystemExit) as stopped:
-        run(script, *more, **keys)
-    assert stopped.value.code == 1
-    text = capsys.readouterr().err
-    assert text.startswith("error: ") and text.count("\n") == 1, text
-    assert not list(Path("runs").rglob("*.tmp"))
-    return text
-
-
-def outputs(folder: str) -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
-
-
-def rows(dataset: str, arm: str, seed: int = 0) -> dict[tuple[int, str], float]:
-    content = artifacts.read_json(f"runs/dcp/metrics/smoke/{dataset}/{arm}/{seed}.json")
-    return {(row["seed"], row["metric"]): row["value"] for row in content["rows"]}
 
 
 # --- what comes out -------------------------------------------------------------------------------
@@ -341,7 +308,7 @@ def test_a_scripts_help_names_every_parameter(workspace, capsys):
         ("finetune", "scratch.epochs"),
         ("nuisance", "params.noise"),
     ):
-        SCRIPTS[script].main(["--help"])
+        STAGES.scripts[script].main(["--help"])
         assert word in capsys.readouterr().out
 
 

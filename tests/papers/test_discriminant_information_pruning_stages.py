@@ -14,25 +14,18 @@ from stages.papers.discriminant_information_pruning import channels, precision, 
 from stages.papers.discriminant_information_pruning.arms import ARMS
 from stages.papers.discriminant_information_pruning.recall import ARMS as CHANNEL_ARMS
 from stages.report import schema
-from tests.papers.prepared import prepare
+from tests.papers.prepared import Stages, outputs
 
 ROOT = Path(__file__).parents[2]
 SLUG = train.SLUG
-SCRIPTS = {"train": train, "prune": prune, "channels": channels}
+STAGES = Stages(SLUG, train=train, prune=prune, channels=channels)
+run, refused, rows = STAGES.run, STAGES.refused, STAGES.rows
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory) -> Path:
     """A workspace in which both data sets are prepared and trained."""
-    folder = tmp_path_factory.mktemp("di")
-    shutil.copytree(ROOT / "params", folder / "params")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        prepare(folder / "runs/prepare", "cifar10", (3, 32, 32))
-        prepare(folder / "runs/prepare", "digits", (1, 8, 8))
-        for dataset in ("cifar10", "digits"):
-            run("train", dataset=dataset)
-    return folder
+    return STAGES.trained(tmp_path_factory.mktemp("discri"))
 
 
 @pytest.fixture
@@ -41,32 +34,6 @@ def workspace(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder = Path(shutil.copytree(origin, tmp_path / "copy"))
     monkeypatch.chdir(folder)
     return folder
-
-
-def run(script: str, *more: str, **keys: object) -> None:
-    """Runs a stage script's main with command-line words."""
-    words = {"scale": "smoke", "seed": 0, **keys}
-    SCRIPTS[script].main([f"{key}={value}" for key, value in words.items()] + list(more))
-
-
-def refused(capsys, script: str, *more: str, **keys: object) -> str:
-    """The one line on stderr of a run that must fail with status 1 (and leave nothing half-written)."""
-    with pytest.raises(SystemExit) as stopped:
-        run(script, *more, **keys)
-    assert stopped.value.code == 1
-    text = capsys.readouterr().err
-    assert text.startswith("error: ") and text.count("\n") == 1, text
-    assert not list(Path("runs").rglob("*.tmp"))
-    return text
-
-
-def outputs(folder: str) -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
-
-
-def rows(dataset: str, arm: str, seed: int = 0) -> dict[tuple[int, str], float]:
-    content = artifacts.read_json(f"runs/{SLUG}/metrics/smoke/{dataset}/{arm}/{seed}.json")
-    return {(row["seed"], row["metric"]): row["value"] for row in content["rows"]}
 
 
 def net_of(dataset: str, arm: str) -> torch.nn.Module:
@@ -312,10 +279,10 @@ def test_an_output_that_cannot_be_written(workspace, capsys):
     assert not Path(f"runs/{SLUG}/metrics").exists()
 
 
-@pytest.mark.parametrize("script", list(SCRIPTS))
+@pytest.mark.parametrize("script", list(STAGES.scripts))
 def test_help_explains_every_parameter(capsys, monkeypatch, script):
     monkeypatch.chdir(ROOT)
-    SCRIPTS[script].main(["--help", "scale=small"])
+    STAGES.scripts[script].main(["--help", "scale=small"])
     text = capsys.readouterr().out
     assert "params." in text
     assert os.linesep + os.linesep in text

@@ -11,7 +11,6 @@ from stages.papers.chex.settings import Exploration, Net, Params, Sgd
 if TYPE_CHECKING:
     import torch
 
-    from stages.lib.data import Split
 
 FACTS = Path("runs/shakedown/chex.json")
 
@@ -67,24 +66,13 @@ def shortened(sgd: Sgd, exploration: Exploration, params: ShakedownParams) -> tu
     return few, dataclasses.replace(exploration, ticks=1, interval=1, last=params.passes - 1)
 
 
-def noise(shape: list[int], classes: int, count: int) -> "Split":
-    """`count` images of Gaussian noise of the shape [C, H, W], with labels spread over the classes."""
-    import torch
-
-    from stages.lib.data import Split
-
-    images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
-    plain = (0.0,) * shape[0]
-    return Split(images, torch.arange(count) * classes // count, tuple(map(str, range(classes))), plain, plain, "noise")
-
-
 def shake_classifier(trial: Trial, setting: Params, params: ShakedownParams, device: "torch.device") -> dict[str, Any]:
     """Facts about one classifier after training with exploration and surgery."""
-    from stages.lib import models
+    from stages.lib import data, models
     from stages.papers.chex import runs
 
     record = models.construct(trial.net.name, **trial.net.options).record()
-    split = noise(record["input"], record["classes"], params.images)
+    split = data.noise(record["input"], record["classes"], params.images)
     own = dataclasses.replace(setting.exploration, sparsity=trial.sparsity, prune_downsample=trial.prune_downsample)
     sgd, exploration = shortened(setting.sgd, own, params)
     net = runs.fresh(trial.net, split, 0)

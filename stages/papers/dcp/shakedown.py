@@ -13,7 +13,6 @@ from stages.papers.dcp.train import Net, TrainParams
 if TYPE_CHECKING:
     import torch
 
-    from stages.lib.data import Split
 
 FACTS = Path("runs/shakedown/dcp.json")
 SCRATCH = Path("runs/.scratch/dcp/shakedown")
@@ -71,18 +70,6 @@ def reduced(setting: Setting, trial: Trial, params: ShakedownParams) -> Setting:
     return Setting(train, prune, dataclasses.replace(setting.finetune, epochs=1, batch=params.batch))
 
 
-def noise(shape: list[int], classes: int, count: int) -> "Split":
-    """`count` images of Gaussian noise of the shape [C, H, W], with labels spread over the classes."""
-    import torch
-
-    from stages.lib.data import Split
-
-    images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(count) * classes // count
-    plain = (0.0,) * shape[0]
-    return Split(images, labels, tuple(map(str, range(classes))), plain, plain, "noise", "shakedown")
-
-
 def settle(model: "torch.nn.Module", x: "torch.Tensor") -> None:
     """Set every BN's running statistics to those of the batch `x`.
 
@@ -104,11 +91,11 @@ def settle(model: "torch.nn.Module", x: "torch.Tensor") -> None:
 
 def shake(name: str, trial: Trial, setting: Setting, params: ShakedownParams, device: "torch.device") -> dict[str, Any]:
     """Facts about one net after training, auxiliary training, selection, surgery and fine-tuning, a few steps each."""
-    from stages.lib import dense, models
+    from stages.lib import data, dense, models
     from stages.papers.dcp import auxiliary, measure, thinning
 
     record = models.construct(trial.net.name, **trial.net.options).record()
-    split = noise(record["input"], record["classes"], params.batch * params.optimisation_steps)
+    split = data.noise(record["input"], record["classes"], params.batch * params.optimisation_steps)
     small = reduced(setting, trial, params)
     net = dense.dense(small.train, split, 0, device, SCRATCH / f"{name}-dense")
     aux = auxiliary.auxiliary(net, small.train, split, 0, device, SCRATCH / f"{name}-aux")

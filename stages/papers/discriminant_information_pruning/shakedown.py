@@ -12,7 +12,6 @@ from stages.papers.discriminant_information_pruning.train import SLUG, Net, Trai
 if TYPE_CHECKING:
     import torch
 
-    from stages.lib.data import Split
 
 FACTS = Path(f"runs/shakedown/{SLUG}.json")
 DATASETS = ("cifar10", "imagenet")
@@ -71,21 +70,11 @@ def reduced(setting: Setting, params: ShakedownParams) -> Setting:
     return Setting(train, prune, finetune)
 
 
-def noise(shape: list[int], labels: int, count: int) -> "Split":
-    """`count` images of Gaussian noise of the shape [C, H, W], with labels in turn."""
-    import torch
-
-    from stages.lib.data import Split
-
-    images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
-    plain = (0.0,) * shape[0]
-    names = tuple(map(str, range(labels)))
-    return Split(images, torch.arange(count) % labels, names, plain, plain, "noise", "shakedown")
-
-
 def shake(name: str, trial: Trial, setting: Setting, params: ShakedownParams, device: "torch.device") -> dict[str, Any]:
     """Facts about one net after training, greedy steps with training between, surgery and fine-tuning, a little of each."""
-    from stages.lib import macs, models, runtime, training
+    import torch
+
+    from stages.lib import data, macs, models, runtime, training
     from stages.papers.discriminant_information_pruning import measure, structure
     from stages.papers.discriminant_information_pruning.division import divided
     from stages.papers.discriminant_information_pruning.greedy import greedy
@@ -94,7 +83,8 @@ def shake(name: str, trial: Trial, setting: Setting, params: ShakedownParams, de
     runtime.seed_everything(0)
     net, small = models.construct(trial.net.name, **trial.net.options), reduced(setting, params)
     record = net.record()
-    split = noise(record["input"], params.labels, params.images)
+    split = data.noise(record["input"], params.labels, params.images)
+    split = dataclasses.replace(split, y=torch.arange(params.images) % params.labels)  # both halves hold all classes
     images, _ = divided(split, small.train.limit, small.train.holdout)
     training.train(
         net, images, epochs=1, lr=small.train.lr, batch=params.batch, weight_decay=small.train.weight_decay, seed=0,

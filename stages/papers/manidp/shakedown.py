@@ -12,7 +12,6 @@ from stages.papers.manidp.train import DataParams, Net, TrainParams
 if TYPE_CHECKING:
     import torch
 
-    from stages.lib.data import Split
 
 FACTS = Path("runs/shakedown/manidp.json")
 SCRATCH = Path("runs/.scratch/manidp/shakedown")
@@ -64,26 +63,15 @@ def reduced(setting: Setting, trial: Trial, params: ShakedownParams) -> Setting:
     return Setting(setting.data, train, gate)
 
 
-def noise(shape: list[int], classes: int, count: int) -> "Split":
-    """`count` images of Gaussian noise of the shape [C, H, W], with labels spread over the classes."""
-    import torch
-
-    from stages.lib.data import Split
-
-    images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(count) * classes // count
-    plain = (0.0,) * shape[0]
-    return Split(images, labels, tuple(map(str, range(classes))), plain, plain, "noise", "shakedown")
-
-
 def shake(name: str, trial: Trial, setting: Setting, params: ShakedownParams, device: "torch.device") -> dict[str, Any]:
     """Facts about one net after dense training, gating, training and measurement, a few steps each."""
+    from stages.lib import data
     from stages.papers.manidp import dense, experiment
     from stages.papers.manidp.cost import cost_model
     from stages.papers.manidp.nets import construct
 
     record = construct(trial.net.name, **trial.net.options).record()
-    split = noise(record["input"], record["classes"], params.batch * params.optimisation_steps)
+    split = data.noise(record["input"], record["classes"], params.batch * params.optimisation_steps)
     small = reduced(setting, trial, params)
     net = dense.dense_net(small.train, split, 0, device, SCRATCH / f"{name}-dense")
     gated, facts = experiment.gate_and_train(net, split, small.gate, 0, device, "manidp", SCRATCH / f"{name}-gate")
