@@ -135,7 +135,8 @@ def audit_page(results: Results) -> str:
     wrong = int((~results.audit["ok"].astype(bool)).sum())
     lines = [NOTE, "", "# Audit: published figures computed without training", ""]
     lines += [
-        f"{len(results.audit) - wrong} of {len(results.audit)} figures agree within their tolerance; {wrong} do not.",
+        f"{len(results.audit) - wrong} of {len(results.audit)} figures agree within their tolerance; {wrong} do not. "
+        f"Of those, {wrong - len(results.unexplained())} are the publication's own (the reason stands with the row).",
         "",
     ]
     for slug in results.slugs:
@@ -145,7 +146,7 @@ def audit_page(results: Results) -> str:
 
 def audit_table(results: Results, slug: str) -> str:
     """The audit of one paper."""
-    rows = views.audit_rows(results.audit[results.audit["paper"] == slug])
+    rows = views.audit_rows(results, slug)
     return (
         table(views.AUDIT_HEADER, rows, right=(2, 3, 4, 5))
         if rows

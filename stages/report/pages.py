@@ -71,7 +71,7 @@ def _paper(results: Results, slug: str, figures: list[Picture]) -> dict:
         "about": summaries[-1].about,
         "arms": [view for summary in summaries for view in views.arms_views(summary)],
         "figures": figures,
-        "audit": views.audit_rows(audit),
+        "audit": views.audit_rows(results, slug),
         "audit_classes": ["right" if ok else "wrong" for ok in audit["ok"]],
         "published": markdown.published_rows(summaries[-1].about),
     }

@@ -85,7 +85,7 @@ def metrics(found: Results) -> dict:
     return {
         "verdicts": verdicts,
         "difference": differences,
-        "audit": {"ok": int(found.audit["ok"].sum()), "figures": len(found.audit)},
+        "audit": {"ok": int(found.audit["ok"].sum()), "figures": len(found.audit), "unexplained": len(found.unexplained())},
     }
 
 

@@ -51,6 +51,16 @@ class Results:
         """The summaries of one paper, by scale."""
         return [summary for summary in self.summaries if summary.slug == slug]
 
+    def errata(self, slug: str) -> dict[str, str]:
+        """Why audited figures of a paper do not agree, by "configuration: quantity"."""
+        return self.of(slug)[0].about.get("errata", {})
+
+    def unexplained(self) -> pandas.DataFrame:
+        """Rows of the audit that neither agree nor have a reason in their paper's errata."""
+        reasons = {slug: self.errata(slug) for slug in self.slugs}
+        told = [_entry(row) in reasons.get(row.paper, {}) for row in self.audit.itertuples()]
+        return self.audit[~self.audit["ok"].astype(bool) & ~pandas.Series(told, index=self.audit.index, dtype=bool)]
+
     @property
     def slugs(self) -> list[str]:
         """The papers' slugs in the order of the report."""
@@ -92,7 +102,24 @@ def load(grid: Sequence[tuple[str, str]], runs: Path, costs: Path, kept: Path) -
     seconds = [cost.get((paper, scale)) for paper, scale in zip(merged["paper"], merged["scale"], strict=True)]
     merged["core_seconds"] = pandas.Series(seconds, dtype="float64")
     inputs = [folders[pair] / "manifest.json" for pair in grid] + [runs / "audit" / f"{paper}.csv" for paper in papers]
-    return Results(summaries, merged, audit.load(runs / "audit", papers), inputs + ([costs] if costs.is_file() else []))
+    found = Results(summaries, merged, audit.load(runs / "audit", papers), inputs + ([costs] if costs.is_file() else []))
+    _check_errata(found)
+    return found
+
+
+def _entry(row: object) -> str:
+    """How an erratum names a row of the audit."""
+    return f"{row.configuration}: {row.quantity}"
+
+
+def _check_errata(found: Results) -> None:
+    """StageError for an erratum of a figure that agrees or is not audited."""
+    for slug in found.slugs:
+        rows = found.audit[found.audit["paper"] == slug]
+        wrong = {_entry(row) for row in rows.itertuples() if not row.ok}
+        for entry in found.errata(slug):
+            if entry not in wrong:
+                raise StageError(f"params/{slug}/claim.yaml: errata: {entry!r}: the audit has no such wrong figure")
 
 
 def _summary(folder: Path) -> Summary:

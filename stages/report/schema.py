@@ -53,7 +53,7 @@ class Claim:
 @dataclass(frozen=True)
 class Paper:
     """A whole claim.yaml. `single_files` are data sets whose metrics file holds all arms at once; `generated` names
-    those made by a program.
+    those made by a program; `errata` gives the reasons of audited figures that do not agree.
     """
 
     title: str
@@ -70,6 +70,7 @@ class Paper:
     dataset_titles: dict[str, str] = field(default_factory=dict)
     single_files: list[str] = field(default_factory=list)
     generated: list[str] = field(default_factory=list)
+    errata: dict[str, str] = field(default_factory=dict)
 
     def arm_title(self, arm: str) -> str:
         """The arm as a reader meets it (its slug when the paper gives no title)."""

@@ -224,15 +224,17 @@ def _arms_view(summary: Summary, dataset: str, table: pandas.DataFrame) -> ArmsV
 AUDIT_HEADER = ["configuration", "quantity", "published", "computed", "relative error", "tolerance", "ok", "read from"]
 
 
-def audit_rows(audit: pandas.DataFrame) -> list[list[str]]:
-    """The audit of one paper as texts, in AUDIT_HEADER's order."""
+def audit_rows(results: Results, slug: str) -> list[list[str]]:
+    """The audit of one paper as texts, in AUDIT_HEADER's order; the reason of a wrong figure stands with its source."""
+    reasons = results.errata(slug)
     return [
         [
             row.configuration, row.quantity, audit_number(row.published), audit_number(row.computed),
             f"{text.number(100 * row.relative_error, 2)} %", f"{text.number(100 * row.tolerance, 2)} %",
-            "yes" if row.ok else "NO", row.read_from,
+            "yes" if row.ok else "NO",
+            "; ".join(filter(None, [row.read_from, reasons.get(f"{row.configuration}: {row.quantity}")])),
         ]
-        for row in audit.itertuples()
+        for row in results.audit[results.audit["paper"] == slug].itertuples()
     ]  # fmt: skip
 
 

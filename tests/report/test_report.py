@@ -233,7 +233,7 @@ def test_metrics_json_counts_the_verdicts(reported: Path) -> None:
     found = json.loads((reported / "reports/metrics.json").read_text())
     table = pandas.read_csv(reported / "reports/claims.csv")
     assert {name: count for name, count in found["verdicts"].items() if count} == table["verdict"].value_counts().to_dict()
-    assert found["audit"] == {"ok": 2, "figures": 4}
+    assert found["audit"] == {"ok": 2, "figures": 4, "unexplained": 2}
     assert found["difference"]["alpha"]["small"]["fewer"] == -304128
 
 
@@ -323,3 +323,27 @@ def test_an_altered_kept_figure_is_refused(tmp_path: Path, fails: Callable[..., 
     table = Path("reports/kept/alpha/medium/claims.csv")
     table.write_text(table.read_text().replace("0.6", "0.7"))
     assert "claims.csv" in fails(report.main)
+
+
+def test_an_erratum_explains_a_wrong_figure_and_nothing_else(
+    tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic.build(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    tree = synthetic.claim_tree() | {"errata": {"net one: MACs ratio": "Table 1 contradicts Table 5"}}
+    synthetic.write_yaml(tmp_path / "params/alpha/claim.yaml", tree)
+    summarise.main(["paper=alpha", "scale=small"])
+    report.main([])
+    assert json.loads(Path("reports/metrics.json").read_text())["audit"] == {"ok": 1, "figures": 2, "unexplained": 0}
+    assert re.search(r"\| NO +\| Table 1; Table 1 contradicts Table 5", Path("reports/audit.md").read_text())
+    tree["errata"] = {"net one: parameters": "it is right, though"}
+    synthetic.write_yaml(tmp_path / "params/alpha/claim.yaml", tree)
+    summarise.main(["paper=alpha", "scale=small"])
+    assert "net one: parameters" in fails(report.main)
+
+
+def test_every_wrong_figure_of_the_committed_audit_has_a_reason() -> None:
+    for row in rows(ROOT / "reports/audit.csv"):
+        if row["ok"] != "True":
+            errata = yaml.safe_load((ROOT / "params" / row["paper"] / "claim.yaml").read_text()).get("errata", {})
+            assert f"{row['configuration']}: {row['quantity']}" in errata, row
