@@ -155,7 +155,7 @@ def audit_table(results: Results, slug: str) -> str:
 
 
 def paper_page(results: Results, slug: str, claims: list[ClaimView], figures: list[tuple[str, str]]) -> str:
-    """reports/papers/<slug>.md. `figures` are (file name in reports/figures, caption)."""
+    """reports/papers/<slug>.md. `figures` are (path as seen from there, caption)."""
     about = results.of(slug)[-1].about
     lines = [
         NOTE,
@@ -184,7 +184,7 @@ def paper_page(results: Results, slug: str, claims: list[ClaimView], figures: li
             lines += [table(view.header, view.rows, right=range(2, len(view.header)))]
     lines += ["## Figures", ""] if figures else []
     for name, caption in figures:
-        lines += [f"![{escape(caption)}](../figures/{name})", ""]
+        lines += [f"![{escape(caption)}]({name})", ""]
     lines += ["## How the setting was chosen", "", escape(about["setting"]), "", "## Published figures", ""]
     lines += [
         table(["quantity", "value", "read from", "how sure"], published_rows(about)),

@@ -36,10 +36,11 @@ def main(cfg: Config) -> None:
 
     found = results.load(results.expected(PARAMS, cfg.scales), RUNS, REPORTS / "costs.csv", REPORTS / "kept")
     written = write(found, REPORTS)
+    drawn = [path for slug in found.slugs for path in own_pictures(found, slug)]
     artifacts.write_json(REPORTS / "metrics.json", metrics(found))
     written.append(REPORTS / "metrics.json")
     _remove_others(written)
-    artifacts.write_manifest(REPORTS / "manifest.json", outputs=written, inputs=found.inputs, config=cfg)
+    artifacts.write_manifest(REPORTS / "manifest.json", outputs=written, inputs=[*found.inputs, *drawn], config=cfg)
     print(f"{len(found.claims)} claims of {len(found.slugs)} papers -> {REPORTS / 'index.html'}, {REPORTS / 'claims.md'}")
 
 
@@ -104,11 +105,27 @@ def _figures(found: Results, folder: Path, claims: list) -> tuple[dict, dict, li
     for item in plan.all_figures(found, claims):
         png, svg = style.save(item.figure, folder / item.stem)
         written += [png, svg]
-        captions.setdefault(item.paper, []).append((png.name, item.caption))
+        captions.setdefault(item.paper, []).append((f"../figures/{png.name}", item.caption))
         if item.stem != "claims":  # the page has the claims as a real table
             inlined = style.embed(svg.read_text(encoding="utf-8"), item.stem.replace("_", "-"), item.caption)
             pictures.setdefault(item.paper, []).append(Picture(Markup(inlined), item.caption))
+    for slug in found.slugs:
+        for path, caption in own_pictures(found, slug).items():
+            inlined = style.embed(path.read_text(encoding="utf-8"), f"{slug}-{path.stem}".replace("_", "-"), caption)
+            captions.setdefault(slug, []).append((f"../pictures/{slug}/{path.stem}.png", caption))
+            pictures.setdefault(slug, []).append(Picture(Markup(inlined), caption))
     return pictures, captions, written
+
+
+def own_pictures(found: Results, slug: str) -> dict[Path, str]:
+    """SVG files that the paper's own stage drew, with their captions. Raises StageError for a missing one."""
+    from stages.lib.errors import StageError
+
+    named = {REPORTS / "pictures" / slug / f"{name}.svg": caption for name, caption in found.pictures(slug).items()}
+    for path in named:
+        if not path.is_file():
+            raise StageError(f"{path}: missing; params/{slug}/claim.yaml names it, run the figures stage of {slug} first")
+    return named
 
 
 def _arms(found: Results, slug: str) -> object:

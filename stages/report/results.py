@@ -55,6 +55,15 @@ class Results:
         """Why audited figures of a paper do not agree, by "configuration: quantity"."""
         return self.of(slug)[0].about.get("errata", {})
 
+    def pictures(self, slug: str) -> dict[str, str]:
+        """Captions of the pictures that the paper's own stage drew in this run, by name without ending."""
+        found: dict[str, str] = {}
+        for summary in self.of(slug):
+            if not summary.commit:
+                told = summary.about.get("pictures", {})
+                found |= {name.replace("{scale}", summary.scale): caption for name, caption in told.items()}
+        return found
+
     def unexplained(self) -> pandas.DataFrame:
         """Rows of the audit that neither agree nor have a reason in their paper's errata."""
         reasons = {slug: self.errata(slug) for slug in self.slugs}

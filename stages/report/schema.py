@@ -53,7 +53,8 @@ class Claim:
 @dataclass(frozen=True)
 class Paper:
     """A whole claim.yaml. `single_files` are data sets whose metrics file holds all arms at once; `generated` names
-    those made by a program; `errata` gives the reasons of audited figures that do not agree.
+    those made by a program; `errata` gives the reasons of audited figures that do not agree, `pictures` the captions of
+    those that the paper's own stage draws: reports/pictures/<paper>/<name>.{png,svg}, {scale} in a name for each scale.
     """
 
     title: str
@@ -71,6 +72,7 @@ class Paper:
     single_files: list[str] = field(default_factory=list)
     generated: list[str] = field(default_factory=list)
     errata: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, str] = field(default_factory=dict)
 
     def arm_title(self, arm: str) -> str:
         """The arm as a reader meets it (its slug when the paper gives no title)."""

@@ -263,7 +263,7 @@ def test_committed_reports_equal_what_their_inputs_give(tmp_path: Path) -> None:
     inputs = [ROOT / name for name in manifest["inputs"]]
     if not all(path.is_file() for path in inputs):
         pytest.skip("runs/ does not hold the results; make report brings them")
-    for name in ("params", "runs/results", "runs/audit", "reports/kept"):
+    for name in ("params", "runs/results", "runs/audit", "reports/kept", "reports/pictures"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "reports").mkdir(exist_ok=True)
@@ -347,3 +347,23 @@ def test_every_wrong_figure_of_the_committed_audit_has_a_reason() -> None:
         if row["ok"] != "True":
             errata = yaml.safe_load((ROOT / "params" / row["paper"] / "claim.yaml").read_text()).get("errata", {})
             assert f"{row['configuration']}: {row['quantity']}" in errata, row
+
+
+def test_pictures_of_a_papers_own_stage_are_shown(
+    tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic.build(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    tree = synthetic.claim_tree() | {"pictures": {"cells-{scale}": "The cells that were found."}}
+    synthetic.write_yaml(tmp_path / "params/alpha/claim.yaml", tree)
+    summarise.main(["paper=alpha", "scale=small"])
+    assert "reports/pictures/alpha/cells-small.svg" in fails(report.main)
+    folder = tmp_path / "reports/pictures/alpha"
+    folder.mkdir(parents=True)
+    (folder / "cells-small.svg").write_text('<svg width="10pt" height="10pt"><circle id="found" r="3"/></svg>')
+    report.main([])
+    assert "(../pictures/alpha/cells-small.png)" in Path("reports/papers/alpha.md").read_text()
+    page = Path("reports/index.html").read_text()
+    assert 'id="alpha-cells-small-found"' in page
+    assert "The cells that were found." in page
+    assert "reports/pictures/alpha/cells-small.svg" in json.loads(Path("reports/manifest.json").read_text())["inputs"]
