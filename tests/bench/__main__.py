@@ -1,17 +1,18 @@
-"""`python -m tests.bench [engine|training|latency|discriminant|dynamic|costs|compare ...]`: run the benchmarks, write reports/benchmarks.{md,csv} and reports/costs.csv."""
+"""`python -m tests.bench [engine|training|latency|discriminant|dynamic|search|costs|compare ...]`: run the benchmarks, write reports/benchmarks.{md,csv} and reports/costs.csv."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from tests.bench import compare, costs, discriminant, dynamic, engine, latency, table, training
+from tests.bench import compare, costs, discriminant, dynamic, engine, latency, search, table, training
 
 PARTS = {
     "training": training.rows,
     "latency": latency.rows,
     "discriminant": discriminant.rows,
     "dynamic": dynamic.rows,
+    "search": search.rows,
     "engine": engine.rows,
 }
 
