@@ -102,12 +102,12 @@ def test_every_params_file_that_hydra_composes_is_tracked(task: Task, monkeypatc
     assert opened - {"params/config.yaml"} <= set(task.params)
 
 
-@by_script
 def test_dvc_accepts_the_graph() -> None:
     """No two stages write the same place, and none depends on itself."""
     open_repo(ROOT).index.check_graph()
 
 
+@by_script
 def test_stage_declares_its_needs(task: Task) -> None:
     assert {"threads", "mem_mb", "runtime"} <= set(task.meta)
     assert task.meta["threads"] == yaml.safe_load((ROOT / "params/config.yaml").read_text())["threads"]
