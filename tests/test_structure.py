@@ -107,6 +107,16 @@ def test_dvc_accepts_the_graph() -> None:
     open_repo(ROOT).index.check_graph()
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("stages/**/dvc.yaml")), ids=lambda path: path.parent.name)
+def test_outputs_hold_every_key_of_the_matrix(path: Path) -> None:
+    """The keys are Snakemake's wildcards: two items must not share an output."""
+    for name, declared in yaml.safe_load(path.read_text())["stages"].items():
+        outs = [out for kind in ("outs", "metrics", "plots") for out in declared.get(kind, [])]
+        for out in (item if isinstance(item, str) else next(iter(item)) for item in outs):
+            for key in declared.get("matrix", {}):
+                assert f"${{item.{key}}}" in out, f"{name}: {out}"
+
+
 @by_script
 def test_stage_declares_its_needs(task: Task) -> None:
     assert {"threads", "mem_mb", "runtime"} <= set(task.meta)
