@@ -13,20 +13,18 @@ class Parameters:
 
     def __init__(self) -> None:
         self._files: dict[str, dict[str, Any] | None] = {}
+        self._found: dict[tuple[str, str], dict[str, Any]] = {}  # the same keys are asked for by stage after stage
 
     def values(self, dep: ParamsDependency) -> dict[str, Any]:
         """The tracked values there are: dotted key to value, or the whole file where no key is named."""
-        import dpath
-
         tree = self._tree(dep)
         if tree is None or not dep.params:
             return tree or {}
-        found = {}
+        found: dict[str, Any] = {}
         for key in dep.params:
-            try:
-                found[key] = dpath.get(tree, key, separator=".")
-            except KeyError:
-                continue
+            if (dep.fs_path, key) not in self._found:
+                self._found[dep.fs_path, key] = _lookup(tree, key)
+            found |= self._found[dep.fs_path, key]
         return found
 
     def changed(self, dep: ParamsDependency) -> bool:
@@ -43,3 +41,13 @@ class Parameters:
         if dep.fs_path not in self._files:
             self._files[dep.fs_path] = load_path(dep.fs_path, dep.fs) if dep.exists else None
         return self._files[dep.fs_path]
+
+
+def _lookup(tree: dict[str, Any], key: str) -> dict[str, Any]:
+    """{key: value}, or nothing where the tree lacks it; by the library that DVC asks, which walks the tree each time."""
+    import dpath
+
+    try:
+        return {key: dpath.get(tree, key, separator=".")}
+    except KeyError:
+        return {}

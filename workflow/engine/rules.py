@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import bisect
 import os
 import re
 import socket
@@ -102,6 +103,7 @@ class Pipeline:
             hold_pipeline(STATE)
         self.plan = self._plan(executing) if main else self._saved_plan()
         self._makers = {out: d for d in self.plan.decisions.values() for out in d.task.outs}
+        self._outs = sorted(self._makers)
         self._producers: dict[str, list[str]] = {}  # Snakemake asks for the inputs of a job many times
         self.rules = self._group()
         if main:
@@ -159,10 +161,15 @@ class Pipeline:
         if task.address not in self._producers:
             paths: list[str] = []
             for dep in task.deps:
-                inside = [out for out in self._makers if out.startswith(dep + "/")]
-                paths += inside if inside and dep not in self._makers else [dep]
+                inside = [] if dep in self._makers else self._inside(dep)
+                paths += inside or [dep]
             self._producers[task.address] = list(dict.fromkeys(paths))
         return self._producers[task.address]
+
+    def _inside(self, folder: str) -> list[str]:
+        """The declared outputs below a folder."""
+        first, last = (bisect.bisect_left(self._outs, folder + mark) for mark in ("/", "0"))  # "0" comes after "/"
+        return self._outs[first:last]
 
     def targets(self, *, file: str | None = None, suffix: str = "") -> list[str]:
         """Outputs of the stages declared in one dvc.yaml, or of the rules whose name ends so; all by default."""
