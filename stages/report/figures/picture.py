@@ -65,7 +65,8 @@ def _row(axis: Axes, view: ClaimView, top: float, height: float) -> None:
     _stack(axis, CLAIM, first + len(lines) * LINE, _context(view), 8)
     _stack(axis, PUBLISHED, first, text.wrap(view.published, 24), 9)
     _stack(axis, HERE, first, [view.measured], 9)
-    place = f"scale {view.scale}" + (f", n = {view.seeds}" if view.seeds else "")
+    scale = view.scale.partition(" ")[0]  # the column has no room for the commit of kept figures; the tables tell it
+    place = f"scale {scale}" + (f", n = {view.seeds}" if view.seeds else "")
     _stack(axis, HERE, first + LINE, [*text.wrap(view.metric, 28), place], 8)
     _stack(axis, BAR, first, [view.difference], 9)
     if view.bar is not None:
