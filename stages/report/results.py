@@ -105,7 +105,7 @@ def load(grid: Sequence[tuple[str, str]], runs: Path, costs: Path, kept: Path) -
     folders = {pair: runs / "results" / "/".join(pair) for pair in grid}
     folders |= {pair: kept / "/".join(pair) for pair in others if pair not in folders}
     grid = sorted(folders, key=lambda pair: (papers.index(pair[0]), SCALES.index(pair[1])))
-    summaries = [_summary(folders[pair]) for pair in grid]
+    summaries = [_summary(folders[pair], kept in folders[pair].parents) for pair in grid]
     merged = claims.merge([summary.claims for summary in summaries])
     cost = {(each.slug, each.scale): each.core_seconds for each in summaries if each.core_seconds} | _costs(costs)
     seconds = [cost.get((paper, scale)) for paper, scale in zip(merged["paper"], merged["scale"], strict=True)]
@@ -131,23 +131,24 @@ def _check_errata(found: Results) -> None:
                 raise StageError(f"params/{slug}/claim.yaml: errata: {entry!r}: the audit has no such wrong figure")
 
 
-def _summary(folder: Path) -> Summary:
-    """One paper at one scale, its files equal to their manifest."""
+def _summary(folder: Path, kept: bool) -> Summary:
+    """One paper at one scale, its files equal to their manifest; `kept` from an earlier commit, which is noted beside it."""
     if not (folder / "manifest.json").is_file():
         raise StageError(
             f"{folder / 'manifest.json'}: missing; run stages/report/summarise.py paper={folder.parent.name} "
             f"scale={folder.name} first"
         )
     artifacts.verify_manifest(folder / "manifest.json")
-    origin = folder / "commit.json"
-    kept = artifacts.read_json(origin) if origin.is_file() else {}
+    origin = artifacts.read_json(folder / "commit.json") if kept else {}
+    if kept and not (isinstance(origin, dict) and origin.get("commit")):
+        raise StageError(f"{folder / 'commit.json'}: names no commit; measure again: python -m workflow.keep {folder.name}")
     return Summary(
         artifacts.read_json(folder / "paper.json"),
         _table(folder / "claims.csv", claims.COLUMNS + claims.EXTRA),
         _table(folder / "arms.csv", arms.COLUMNS),
         _table(folder / "layers.csv", arms.LAYER_COLUMNS),
-        kept.get("commit", ""),
-        kept.get("core_seconds"),
+        origin.get("commit", ""),
+        origin.get("core_seconds"),
     )
 
 

@@ -320,6 +320,8 @@ def test_an_altered_kept_figure_is_refused(tmp_path: Path, fails: Callable[..., 
     monkeypatch.chdir(tmp_path)
     summarise.main(["paper=alpha", "scale=small"])
     shutil.copytree("runs/results/alpha/small", "reports/kept/alpha/medium")
+    assert "commit.json" in fails(report.main)
+    synthetic.write_json(Path("reports/kept/alpha/medium/commit.json"), {"commit": "0123456789"})
     table = Path("reports/kept/alpha/medium/claims.csv")
     table.write_text(table.read_text().replace("0.6", "0.7"))
     assert "claims.csv" in fails(report.main)
