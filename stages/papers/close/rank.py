@@ -37,12 +37,12 @@ def main(cfg: Config) -> None:
     root = files.RUNS / "close"
     folder = root / "supernets" / cfg.scale / cfg.dataset / str(cfg.seed)
     table = root / "truth" / cfg.scale / cfg.dataset / "table.json"
-    for made in (folder, table.parent):
-        artifacts.verify_manifest(made / "manifest.json")
     record, known = artifacts.read_json(folder / "supernets.json"), artifacts.read_json(table)
     if not isinstance(known, dict) or not known.get("rows"):
         raise StageError(f"{table}: holds no rows; run the truth stage again")
     truth = quality.aligned(known["rows"], record["architectures"], str(table))
+    for made in (folder, table.parent):
+        artifacts.verify_manifest(made / "manifest.json")
     arms = [*record["parameters"], *record["extra"]]
     rows, curves = [], []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):

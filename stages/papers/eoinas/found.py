@@ -27,7 +27,6 @@ def write(place: Path, arm: str, entries: list[dict], config: Any, read: list[Pa
 def load(place: Path, repetitions: list[int]) -> list[dict[str, Any]]:
     """The entries of these repetitions, each with its genotype parsed. StageError for a file that is something else."""
     path = place / "search.json"
-    artifacts.verify_manifest(place / "manifest.json")
     content = artifacts.read_json(path)
     try:
         entries = {item["seed"]: {**item, "genotype": parse(item["genotype"])} for item in content["repetitions"]}
@@ -38,4 +37,5 @@ def load(place: Path, repetitions: list[int]) -> list[dict[str, Any]]:
         raise StageError(f"{path}: lacks the results of repetitions {repetitions}; run the search again") from error
     except StageError as error:
         raise StageError(f"{path}: {error}; run the search again") from error
+    artifacts.verify_manifest(place / "manifest.json")
     return chosen
