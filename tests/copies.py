@@ -35,6 +35,8 @@ def edit(folder: Path, file: str, pattern: str, replacement: str) -> None:
 
 def smoke_settings(folder: Path) -> None:
     """Set the copy to one seed at the smoke scale, with every claim measured there."""
+    # Pictures of another scale are strays to the stage that gathers them: the engine would sweep them at its next chance.
+    shutil.rmtree(folder / "reports/pictures", ignore_errors=True)
     for claims in folder.glob("params/*/claim.yaml"):
         claims.write_text(claims.read_text().replace("scales: [", "scales: [smoke, "))
     edit(folder, "params/config.yaml", r"^scales: .*$", "scales: [smoke]")
