@@ -176,17 +176,24 @@ def test_what_is_not_asked_for_is_not_reported(reported: Path, tmp_path: Path) -
     assert found == {("alpha", "small")}
 
 
-def test_two_scales_stand_side_by_side(tmp_path: Path) -> None:
-    """A claim measured at medium only leaves no "not testable" row; one measured at both has two rows."""
-    synthetic.build(tmp_path)
+def measured_twice(root: Path) -> dict:
+    """A project whose first claim is measured and summarised at two scales; returns its claim.yaml."""
+    synthetic.build(root)
     tree = synthetic.claim_tree()
     tree["claims"][0]["scales"] = ["small", "medium"]
-    synthetic.write_yaml(tmp_path / "params/alpha/claim.yaml", tree)
-    synthetic.write_yaml(tmp_path / "params/alpha/medium.yaml", {"repeats": 2})
-    synthetic.metrics(tmp_path, "alpha", "medium", 3, 2)
-    with inside(tmp_path):
+    synthetic.write_yaml(root / "params/alpha/claim.yaml", tree)
+    synthetic.write_yaml(root / "params/alpha/medium.yaml", {"repeats": 2})
+    synthetic.metrics(root, "alpha", "medium", 3, 2)
+    with inside(root):
         summarise.main(["paper=alpha", "scale=small"])
         summarise.main(["paper=alpha", "scale=medium"])
+    return tree
+
+
+def test_two_scales_stand_side_by_side(tmp_path: Path) -> None:
+    """A claim measured at medium only leaves no "not testable" row; one measured at both has two rows."""
+    tree = measured_twice(tmp_path)
+    with inside(tmp_path):
         report.main(["scales=[medium,small]"])
     found = [(row["claim"], row["scale"], bool(row["difference"])) for row in rows(tmp_path / "reports/claims.csv")]
     assert ("On large nets the gain remains.", "medium", True) in found
@@ -292,15 +299,8 @@ def test_templates_are_declared() -> None:
 
 def test_kept_figures_of_another_scale_stand_beside_this_run(tmp_path: Path) -> None:
     """They show their commit and cost; the claim counts once, at its largest scale."""
-    synthetic.build(tmp_path)
-    tree = synthetic.claim_tree()
-    tree["claims"][0]["scales"] = ["small", "medium"]
-    synthetic.write_yaml(tmp_path / "params/alpha/claim.yaml", tree)
-    synthetic.write_yaml(tmp_path / "params/alpha/medium.yaml", {"repeats": 2})
-    synthetic.metrics(tmp_path, "alpha", "medium", 3, 2)
+    tree = measured_twice(tmp_path)
     with inside(tmp_path):
-        summarise.main(["paper=alpha", "scale=small"])
-        summarise.main(["paper=alpha", "scale=medium"])
         report.main([])
         alone = json.loads(Path("reports/metrics.json").read_text())["verdicts"]
         shutil.move("runs/results/alpha/medium", "reports/kept/alpha/medium")
