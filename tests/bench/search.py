@@ -11,13 +11,13 @@ import torch
 from torch.nn import functional
 
 from stages.lib import data, runtime
+from stages.lib.adamw import AdamW, decay_groups
 from stages.papers.close import benchmark
 from stages.papers.close import space as cells
 from stages.papers.close import truth as truth_stage
 from stages.papers.focusformer import cost
 from stages.papers.focusformer import space as spaces
 from stages.papers.focusformer import train as focus_stage
-from stages.papers.focusformer.adamw import AdamW, decay_groups
 from stages.papers.focusformer.sampler import Sampler
 from stages.papers.focusformer.supernet import Supernet
 from tests.bench.table import Row

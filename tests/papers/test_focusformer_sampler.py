@@ -6,10 +6,10 @@ import random
 import pytest
 import torch
 
+from stages.lib.adamw import AdamW
 from stages.lib.errors import StageError
 from stages.papers.focusformer import cost, deployment, front, oracle, reinforce, rewards
 from stages.papers.focusformer import space as spaces
-from stages.papers.focusformer.adamw import AdamW
 from stages.papers.focusformer.estimator import Estimator, pairwise_loss
 from stages.papers.focusformer.sampler import Sampler
 from stages.papers.focusformer.settings import Sampler as Options

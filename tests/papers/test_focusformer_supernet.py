@@ -8,6 +8,7 @@ import torch
 from stages.lib import macs
 from stages.lib.errors import StageError
 from stages.lib.models import build, rebuild
+from stages.lib.vit.parts import drop_rates, dropped
 from stages.papers.focusformer import cost
 from stages.papers.focusformer import space as spaces
 from stages.papers.focusformer.relative import RelativePositions, attend, indices
@@ -15,7 +16,7 @@ from stages.papers.focusformer.settings import Space
 from stages.papers.focusformer.settings import Supernet as Shape
 from stages.papers.focusformer.space import Architecture
 from stages.papers.focusformer.supernet import Supernet
-from stages.papers.focusformer.transformer import drop_rates, dropped, record_of
+from stages.papers.focusformer.transformer import record_of
 
 SPACE = Space([16, 24, 32], [1, 2, 4], [1, 2, 4], [2, 3, 4])
 CANVAS = cost.Canvas(8, 1, 10, 2, 8, 3)

@@ -4,15 +4,13 @@ import dataclasses
 import random
 from pathlib import Path
 
-import numpy
 import pytest
 import torch
-from torch import nn
 
+from stages.lib.adamw import decay_groups
 from stages.lib.data import Split
 from stages.lib.errors import StageError
-from stages.papers.focusformer import recipe, train, training
-from stages.papers.focusformer.adamw import AdamW, decay_groups
+from stages.papers.focusformer import train, training
 from stages.papers.focusformer.settings import Params
 from stages.papers.focusformer.training import fresh_supernet, train_supernet
 
@@ -32,25 +30,7 @@ def params(monkeypatch) -> Params:
     return train.main.configure(["scale=smoke", "dataset=digits", "supernet=focus", "seed=100"]).params
 
 
-# --- optimiser and recipe -------------------------------------------------------------------------
-
-
-def test_adamw_is_torchs_with_parameters_left_out_at_times():
-    torch.manual_seed(0)
-    nets = [nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 2)) for _ in range(2)]
-    nets[1].load_state_dict(nets[0].state_dict())
-    own = AdamW(decay_groups(nets[0], 0.1))
-    groups = [{"params": held, "weight_decay": decay} for held, decay in decay_groups(nets[1], 0.1)]
-    other = torch.optim.AdamW(groups, lr=0.01)
-    x = torch.randn(8, 4)
-    for step in range(6):
-        for net in nets:
-            (net(x) if step % 2 else net[:2](x)).square().sum().backward()
-        own.step(0.01)
-        other.step()
-        other.zero_grad()
-    for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
-        assert torch.allclose(a, b, atol=1e-6) and a.grad is None
+# --- optimiser ------------------------------------------------------------------------------------
 
 
 def test_only_matrices_decay(params):
@@ -60,44 +40,6 @@ def test_only_matrices_decay(params):
     kept = {id(parameter) for parameter in others}
     for parameter in (net.stem.token, net.stem.positions, net.blocks[0].keys.vertical, net.norm.weight, net.classifier.bias):
         assert id(parameter) in kept
-
-
-def test_learning_rate(params):
-    settings = dataclasses.replace(params.recipe, epochs=10, warmup=2, lr=1.0, lr_start=0.1, lr_end=0.01)
-    rates = [recipe.rate(settings, 5, step) for step in range(50)]
-    assert rates[0] == 0.1 and rates[5] == pytest.approx(0.55) and rates[10] == 1.0
-    assert rates[30] == pytest.approx((1.0 + 0.01) / 2) and rates[10:] == sorted(rates[10:], reverse=True)
-
-
-def test_mixed_images(params):
-    x = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 8, 8)
-    numpy.random.seed(0)
-    for kind in ("mixup", "cutmix"):
-        settings = dataclasses.replace(params.recipe, **{"mixup": 0.0, "cutmix": 0.0, kind: 1.0})
-        for _ in range(20):
-            found, other, share = recipe.mixed(settings, x)
-            assert other.tolist() == [3, 2, 1, 0] and 0.0 <= share <= 1.0
-            wanted = share * x[:, 0].mean((1, 2)) + (1 - share) * x[other][:, 0].mean((1, 2))
-            assert torch.allclose(found[:, 0].mean((1, 2)), wanted, atol=1e-5)
-    assert recipe.mixed(dataclasses.replace(params.recipe, mixup=0.0, cutmix=0.0), x)[1] is None
-
-
-def test_the_loss_of_mixed_images_weighs_both_labels(params):
-    settings = dataclasses.replace(params.recipe, mixup=1.0, smoothing=0.1)
-    logits, y = torch.randn(4, 10), torch.arange(4)
-    numpy.random.seed(3)
-    share = recipe.mixed(settings, torch.zeros(4, 1, 8, 8))[2]
-    numpy.random.seed(3)
-    found = recipe.loss_of(settings)(lambda _: logits, torch.zeros(4, 1, 8, 8), y)
-    one, two = (nn.functional.cross_entropy(logits, labels, label_smoothing=0.1) for labels in (y, y.flip(0)))
-    assert torch.allclose(found, share * one + (1 - share) * two)
-
-
-def test_random_erasing():
-    x, generator = torch.zeros(400, 1, 8, 8), torch.Generator().manual_seed(0)
-    touched = (recipe.erased(x, 0.25, generator) != 0).flatten(1)
-    assert abs(float(touched.any(1).float().mean()) - 0.25) < 0.07 and touched.float().mean(1).max() <= 0.5
-    assert recipe.erased(x, 0.0, generator).eq(0).all()
 
 
 # --- draws ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 
 from stages.lib.errors import StageError
+from stages.lib.vit.cost import Part
 from stages.papers.focusformer import space as spaces
 from stages.papers.focusformer.settings import Space, Supernet
 from stages.papers.focusformer.space import Architecture
@@ -41,15 +42,6 @@ def canvas(supernet: Supernet, shape: tuple[int, ...] | list[int], classes: int)
     made = Canvas(height, channels, classes, supernet.patch, supernet.head_dim, supernet.clip)
     made.check()
     return made
-
-
-@dataclass(frozen=True)
-class Part:
-    """One layer's MACs for a sample and its parameters, by its module path."""
-
-    name: str
-    macs: int
-    params: int
 
 
 def parts(found: Architecture, canvas: Canvas, relative: bool = True) -> list[Part]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stages.lib.adamw import AdamW
 from stages.papers.focusformer import space as spaces
-from stages.papers.focusformer.adamw import AdamW
 from stages.papers.focusformer.settings import Space
 
 KINDS = ("depth", "embed", "ratio", "heads")

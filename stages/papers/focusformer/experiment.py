@@ -10,6 +10,7 @@ from stages.lib import artifacts, files, training
 from stages.lib.data import Split, stratified
 from stages.lib.errors import StageError
 from stages.lib.runtime import derive_seed, seed_everything
+from stages.lib.vit.parts import drop_rates
 from stages.papers.focusformer import cost, front
 from stages.papers.focusformer import space as spaces
 from stages.papers.focusformer.arms import ARMS
@@ -17,8 +18,8 @@ from stages.papers.focusformer.choosing import Chosen, choose
 from stages.papers.focusformer.sampler import Sampler
 from stages.papers.focusformer.space import Architecture
 from stages.papers.focusformer.supernet import Supernet
-from stages.papers.focusformer.training import Trainee, fit, sampler_updates, update_images
-from stages.papers.focusformer.transformer import VisionTransformer, drop_rates, record_of
+from stages.papers.focusformer.training import RecipeTrainee, fit, sampler_updates, update_images
+from stages.papers.focusformer.transformer import VisionTransformer, record_of
 
 if TYPE_CHECKING:
     from stages.papers.focusformer.settings import Params, Search
@@ -123,5 +124,12 @@ def retrain(
     net = VisionTransformer(record, rates, params.supernet.deviation).to(device)
     options = dataclasses.replace(params.recipe, epochs=epochs, warmup=min(params.recipe.warmup, epochs - 1))
     steps = -(-len(split) // options.batch)
-    fit(Trainee(net, options, steps, record), split, derive_seed(repetition, "retrain"), device, state, f"retrain {repetition}")
+    fit(
+        RecipeTrainee(net, options, steps, record),
+        split,
+        derive_seed(repetition, "retrain"),
+        device,
+        state,
+        f"retrain {repetition}",
+    )
     return net.eval()

@@ -64,10 +64,10 @@ def regrets(params: OracleParams, form: str, repetition: int, updates: int) -> d
 
     import torch
 
+    from stages.lib.adamw import AdamW
     from stages.lib.runtime import derive_seed, seed_everything
     from stages.papers.focusformer import cost, deployment, reinforce
     from stages.papers.focusformer import space as spaces
-    from stages.papers.focusformer.adamw import AdamW
     from stages.papers.focusformer.sampler import Sampler as Net
 
     oracle = Oracle(params.space, random.Random(derive_seed(repetition, "oracle")))

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from stages.lib.adamw import AdamW
 from stages.papers.focusformer import cost, rewards
 from stages.papers.focusformer import space as spaces
-from stages.papers.focusformer.adamw import AdamW
 from stages.papers.focusformer.cost import Canvas
 from stages.papers.focusformer.sampler import Sampler
 from stages.papers.focusformer.space import Architecture

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stages.lib.evolution import Evolution
 from stages.lib.stage import MISSING, StageError, field
+from stages.lib.vit import settings
 
 BIAS_SLICINGS = ("interleaved", "prefix")
 REWARDS = ("dominance", "tunas", "mnas")
@@ -54,35 +55,10 @@ class Supernet:
 
 
 @dataclass
-class Recipe:
-    """AdamW and what it sees (AutoFormer's recipe)."""
+class Recipe(settings.Recipe):
+    """AutoFormer's recipe: DeiT's, and its seeding of the draws."""
 
-    epochs: int = field(help="passes over the training images that are not held out")
-    batch: int = field(help="images a step")
-    lr: float = field(help="learning rate after warm-up; it falls by cosine")
-    warmup: int = field(help="passes of linear warm-up")
-    lr_start: float = field(help="learning rate at the start of the warm-up")
-    lr_end: float = field(help="learning rate at the end of the run")
-    weight_decay: float = field(help="of matrices; biases, norms, positions and the class token have none")
-    smoothing: float = field(help="label smoothing, in [0, 1)")
-    mixup: float = field(help="alpha of mixup's Beta distribution, 0 for none")
-    cutmix: float = field(help="alpha of CutMix's Beta distribution, 0 for none; a batch has one of the two, at even odds")
-    erase: float = field(help="probability of random erasing")
-    pad: int = field(help="pixels of padding before a random crop, 0 for none")
-    flip: bool = field(help="mirror half of the images")
     reseed: bool = field(help="seed the draws of architectures with the number of the pass, as the official code does")
-
-    def check(self) -> None:
-        """StageError for a value out of range."""
-        for name, least in (("epochs", 1), ("batch", 1), ("warmup", 0), ("pad", 0)):
-            at_least(f"recipe.{name}", getattr(self, name), least)
-        for name in ("lr", "lr_start", "lr_end", "weight_decay", "mixup", "cutmix"):
-            between(f"recipe.{name}", getattr(self, name), 0.0, math.inf)
-        between("recipe.smoothing", self.smoothing, 0.0, 1.0)
-        if not 0.0 <= self.erase <= 1.0:
-            raise StageError(f"recipe.erase={self.erase}: expected a probability")
-        if self.warmup >= self.epochs:
-            raise StageError(f"recipe.warmup={self.warmup}: expected fewer passes than recipe.epochs={self.epochs}")
 
 
 @dataclass

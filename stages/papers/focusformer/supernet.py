@@ -5,11 +5,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stages.lib.errors import StageError
+from stages.lib.vit.parts import Stem, drop_rates, dropped
 from stages.papers.focusformer.cost import Canvas, whole
 from stages.papers.focusformer.relative import attend
 from stages.papers.focusformer.settings import Supernet as Shape
 from stages.papers.focusformer.space import Architecture
-from stages.papers.focusformer.transformer import Block, Stem, VisionTransformer, drop_rates, dropped, initialise, record_of
+from stages.papers.focusformer.transformer import Block, VisionTransformer, initialise, record_of
 
 
 class EntangledBlock(Block):
@@ -63,7 +64,7 @@ class Supernet(nn.Module):
     def __init__(self, shape: Shape, canvas: Canvas) -> None:
         super().__init__()
         self.shape, self.canvas = shape, canvas
-        self.stem = Stem(canvas, shape.embed)
+        self.stem = Stem(canvas.channels, canvas.patch, canvas.patches, shape.embed)
         rates = drop_rates(shape.drop_path, shape.depth)
         self.blocks = nn.ModuleList(EntangledBlock(shape, canvas.clip, rate) for rate in rates)
         self.norm, self.classifier = nn.LayerNorm(shape.embed), nn.Linear(shape.embed, canvas.classes)

@@ -5,22 +5,23 @@ architectures and clock are buffers of the trainee, so that a resumed run goes o
 """
 
 import dataclasses
-import hashlib
 import math
 import random
-from operator import methodcaller
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from stages.lib import training
+from stages.lib import trainee as trainees
+from stages.lib.adamw import AdamW, decay_groups
 from stages.lib.data import Split
 from stages.lib.runtime import derive_seed, seed_everything
-from stages.papers.focusformer import cost, recipe, reinforce
+from stages.lib.trainee import Trainee
+from stages.lib.vit import recipe
+from stages.papers.focusformer import cost, reinforce
 from stages.papers.focusformer import space as spaces
-from stages.papers.focusformer.adamw import AdamW, decay_groups
 from stages.papers.focusformer.estimator import Estimator
 from stages.papers.focusformer.sampler import Sampler
 from stages.papers.focusformer.space import Architecture
@@ -32,31 +33,16 @@ if TYPE_CHECKING:
 BACKWARD = 3  # a training step costs about three forward passes of its batch
 
 
-class Trainee(nn.Module):
-    """A net with its AdamW; one update after each step."""
-
-    clock: Tensor
+class RecipeTrainee(Trainee):
+    """A net trained by the paper's recipe."""
 
     def __init__(self, net: nn.Module, settings: "Recipe", steps: int, *about: object) -> None:
-        super().__init__()
-        self.net, self.settings, self.steps = net, settings, steps
-        self.optimiser = AdamW(decay_groups(net, settings.weight_decay))
-        self.register_buffer("clock", torch.zeros((), dtype=torch.int64))
-        # What else decides the run, so that a saved state is never taken up under other settings.
-        told = hashlib.sha256(repr((settings, steps, *about)).encode()).digest()
-        self.register_buffer("told", torch.tensor(list(told), dtype=torch.uint8))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What the net answers."""
-        return self.net(x)
-
-    def after_step(self) -> None:
-        """One update with the gradients of the batch that has just gone through."""
-        self.optimiser.step(recipe.rate(self.settings, self.steps, int(self.clock)))
-        self.clock += 1
+        rate = partial(recipe.rate, settings, steps)
+        super().__init__(net, decay_groups(net, settings.weight_decay), rate, settings, steps, *about, clip=settings.clip)
+        self.settings, self.steps = settings, steps
 
 
-class SupernetTrainee(Trainee):
+class SupernetTrainee(RecipeTrainee):
     """A supernet of which every step trains one architecture, the same for the whole batch.
 
     `sampler` None: uniform draws (AutoFormer). Otherwise, after a warm-up, every `every` steps the sampler has one
@@ -176,11 +162,12 @@ def train_supernet(
     return trainee
 
 
-def fit(trainee: Trainee, split: Split, repetition: int, device: torch.device, state: Path | None, label: str) -> list[float]:
+def fit(
+    trainee: RecipeTrainee, split: Split, repetition: int, device: torch.device, state: Path | None, label: str
+) -> list[float]:
     """Train in place for the recipe's passes and return the mean loss of each; resumable as `training.train` is."""
     settings = trainee.settings
-    return training.train(
-        trainee, split, epochs=settings.epochs, lr=settings.lr, batch=settings.batch, seed=derive_seed(repetition, "order"),
-        device=device, augment=recipe.augmentation(settings), loss=recipe.loss_of(settings),
-        mask_hook=methodcaller("after_step"), parameters=(), state=state, label=label,
+    return trainees.fit(
+        trainee, split, epochs=settings.epochs, batch=settings.batch, seed=derive_seed(repetition, "order"), device=device,
+        augment=recipe.augmentation(settings), loss=recipe.loss_of(settings), state=state, label=label,
     )  # fmt: skip

@@ -1,34 +1,18 @@
 """The stand-alone vision transformer of one architecture: what is deployed, and what a slice of the supernet must equal."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stages.lib.errors import StageError
 from stages.lib.models import Net, register
 from stages.lib.models.checks import integer, keys, refuse
+from stages.lib.vit.parts import DEVIATION, Stem, dropped
 from stages.papers.focusformer import cost
 from stages.papers.focusformer.cost import Canvas
 from stages.papers.focusformer.relative import RelativePositions, attend
 from stages.papers.focusformer.space import Architecture
 
 KEYS = {"kind", "input", "classes", "patch", "head_dim", "clip", "embed", "ratios", "heads"}
-DEVIATION = 0.02  # of initial weights
-
-
-class Stem(nn.Module):
-    """Patches to tokens, the class token in front, learned absolute positions."""
-
-    def __init__(self, canvas: Canvas, width: int) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(canvas.channels, width, canvas.patch, canvas.patch)
-        self.token = nn.Parameter(torch.empty(1, 1, width))
-        self.positions = nn.Parameter(torch.empty(1, canvas.patches + 1, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens [B, n + 1, e] of images [B, C, H, W]."""
-        patches = self.patches(x).flatten(2).transpose(1, 2)
-        return torch.cat([self.token.expand(len(x), -1, -1), patches], 1) + self.positions
 
 
 class Block(nn.Module):
@@ -52,15 +36,6 @@ class Block(nn.Module):
         return x + dropped(self.fc2(F.gelu(self.fc1(self.norm2(x)))), self.drop_path, self.training)
 
 
-def dropped(branch: Tensor, rate: float, training: bool) -> Tensor:
-    """Stochastic depth: each sample's branch [B, ...] is dropped with the rate, those kept are scaled up."""
-    if not rate or not training:
-        return branch
-    # Drawn on the CPU: the process's generator is part of a resumable state, and all devices get the same draws.
-    kept = (torch.rand(len(branch), *[1] * (branch.dim() - 1)) >= rate).to(branch)
-    return branch * kept / (1.0 - rate)
-
-
 def initialise(net: nn.Module, deviation: float) -> None:
     """Linear weights, positions and tables truncated normal, biases 0; the patch map and the norms keep torch's values."""
     for module in net.modules():
@@ -70,11 +45,6 @@ def initialise(net: nn.Module, deviation: float) -> None:
         elif isinstance(module, (Stem, RelativePositions)):
             for parameter in module.parameters(recurse=False):
                 nn.init.trunc_normal_(parameter, std=deviation)
-
-
-def drop_rates(rate: float, depth: int) -> list[float]:
-    """Rates of stochastic depth rising linearly from 0 to `rate` over the SUPERNET's blocks."""
-    return [rate * i / max(1, depth - 1) for i in range(depth)]
 
 
 @register
@@ -87,7 +57,7 @@ class VisionTransformer(Net):
         super().__init__(record)
         found, canvas = described(record)
         rates = drop_path or [0.0] * found.depth
-        self.stem = Stem(canvas, found.embed)
+        self.stem = Stem(canvas.channels, canvas.patch, canvas.patches, found.embed)
         self.blocks = nn.ModuleList(
             Block(found.embed, int(found.embed * ratio), heads, canvas.head_dim, canvas.clip, rate)
             for ratio, heads, rate in zip(found.ratios, found.heads, rates[: found.depth], strict=True)

@@ -1,7 +1,7 @@
 """AdamW without torch.optim's start-up (its first step imports torch._dynamo, 1.6 s), its state as a module's buffers.
 
-Like torch.optim.AdamW, parameters without a gradient are left alone and keep their own count of steps: blocks that an
-architecture skips neither decay nor move.
+Without decay it is Adam. Like torch.optim.AdamW, parameters without a gradient are left alone and keep their own count of
+steps: parts that a step skips neither decay nor move.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""AutoFormer's recipe around a net: learning rate, mixed and erased images, smoothed labels."""
+"""DeiT's recipe around a net: learning rate, mixed and erased images, smoothed labels."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from stages.lib.data import pad_crop_flip
 from stages.lib.training import Augment, Loss
-from stages.papers.focusformer.settings import Recipe
+from stages.lib.vit.settings import Recipe
 
 ERASED = (0.02, 1 / 3)  # share of the image that random erasing covers
 ASPECT = (0.3, 1 / 0.3)
