@@ -15,7 +15,7 @@ report: setup
 
 # Two workers; the tests of one module, and all that need the finished smoke pipeline, stay in one of them.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 test-fast: setup
 	$(BIN)/python -m pytest -m "not slow and not exhaustive"

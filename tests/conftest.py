@@ -6,6 +6,8 @@ import pytest
 
 from tests.copies import copy_repository, run_snakemake, smoke_settings
 
+WHOLE = ("test_pipeline.py", "test_robustness.py")  # modules that use the finished pipeline
+
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -16,11 +18,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module's tests, and all tests of the finished pipeline, in one worker, so that no fixture is made twice."""
-    for item in items:
-        group = "pipeline" if "finished" in item.fixturenames else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    # What takes longest starts first.
-    items.sort(key=lambda item: "finished" not in item.fixturenames)
+    """What takes longest starts first."""
+    items.sort(key=lambda item: item.path.name not in WHOLE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Keep a module's tests, and all tests of the finished pipeline, in one worker, so that no fixture is made twice.
+
+    pytest-xdist has groups for this (--dist loadgroup), which pytest 9.2 does not see.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneWorkerForTheWhole(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = super()._split_scope(nodeid)
+            return "pipeline" if Path(path).name in WHOLE else path
+
+    return OneWorkerForTheWhole(config, log)

@@ -57,7 +57,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which truth, supernets and rank have run once."""
     folder = begin(tmp_path_factory.mktemp("close"))
     with pytest.MonkeyPatch.context() as patch:
@@ -68,9 +68,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def after(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def after(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, which is also the current folder."""
-    shutil.copytree(finished, tmp_path / "copy")
+    shutil.copytree(searched, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy"
 
