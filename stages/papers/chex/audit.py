@@ -4,6 +4,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.audit import audit_row, write_audit
 from stages.lib.stage import MISSING, StageError, field, stage
 
 CSV = "runs/audit/chex.csv"
@@ -71,13 +72,7 @@ def dense(depth: int) -> tuple[int, int]:
     return total.params, total.macs
 
 
-def row(configuration: str, quantity: str, published: float, computed: float, tolerance: float, read_from: str) -> dict:
-    """One row of the audit, in the columns of reports/audit.csv; errors are relative to the published figure."""
-    error = computed / published - 1
-    return {
-        "paper": "chex", "configuration": configuration, "quantity": quantity, "published": published, "computed": computed,
-        "relative_error": error, "tolerance": tolerance, "ok": abs(error) <= tolerance, "read_from": read_from,
-    }  # fmt: skip
+row = functools.partial(audit_row, "chex")
 
 
 def size_rows(size: Size) -> list[dict[str, Any]]:
@@ -125,17 +120,10 @@ def main(cfg: Config) -> None:
     One MAC is one multiply-add of a convolution or linear map (the paper's FLOPs), computed in closed form and by
     counting the operations of a forward pass.
     """
-    from stages.lib.artifacts import write_csv
-
     table = [line for size in cfg.params.sizes for line in size_rows(size)]
     table += [reduction_row(figure) for figure in cfg.params.reductions]
     table += [line for figure in cfg.params.shortcuts for line in shortcut_rows(figure)]
-    write_csv(CSV, table)
-    for line in table:
-        if not line["ok"]:
-            told, own = line["published"], line["computed"]
-            print(f"differs: {line['configuration']}: {line['quantity']}: printed {told:g}, computed {own:g}")
-    print(f"{sum(line['ok'] for line in table)} of {len(table)} printed figures agree; {CSV}")
+    write_audit(CSV, table)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.audit import audit_row, write_audit
 from stages.lib.stage import MISSING, StageError, field, stage
 from stages.papers.close.shape import GateShape, Shape
 
@@ -143,11 +144,7 @@ def rows(cfg: Config) -> list[dict[str, Any]]:
                 f"params/close/paper.yaml: audit.known: quantity {known.quantity!r} is not one of {', '.join(ways)}"
             )
         computed = ways[known.quantity]()
-        table.append({
-            "paper": "close", "configuration": known.configuration, "quantity": known.quantity, "published": known.value,
-            "computed": computed, "relative_error": computed / known.value - 1, "tolerance": 0.0,
-            "ok": computed == known.value, "read_from": known.read_from,
-        })  # fmt: skip
+        table.append(audit_row("close", known.configuration, known.quantity, known.value, computed, 0.0, known.read_from))
     return table
 
 
@@ -157,15 +154,8 @@ def rows(cfg: Config) -> list[dict[str, Any]]:
 )  # fmt: skip
 def main(cfg: Config) -> None:
     """Count architectures and parameters by closed form and by building; write runs/audit/close.csv."""
-    from stages.lib.artifacts import write_csv
-
     table = rows(cfg)
-    write_csv(CSV, table)
-    for line in table:
-        if not line["ok"]:
-            told, own = line["published"], line["computed"]
-            print(f"differs: {line['configuration']}: {line['quantity']}: known {told}, computed {own}")
-    print(f"{sum(line['ok'] for line in table)} of {len(table)} known figures agree; {CSV}")
+    write_audit(CSV, table)
 
 
 if __name__ == "__main__":

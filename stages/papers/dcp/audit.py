@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.audit import audit_row, write_audit
 from stages.lib.stage import MISSING, StageError, field, stage
 from stages.papers.dcp.train import Net
 
@@ -119,23 +120,10 @@ def rows(figure: Figure, params: AuditParams) -> list[dict[str, Any]]:
     for quantity in QUANTITIES:
         published = getattr(figure, quantity)
         computed = dense[quantity] / pruned[quantity] if figure.ratio else pruned[quantity]
-        error, allowed = (
-            computed / published - 1,
-            tolerance(published, dense[quantity], pruned[quantity], figure, params),
-        )
-        found.append(
-            {
-                "paper": "dcp",
-                "configuration": f"{figure.net}, {figure.name or f'eta {figure.eta:g}'}",
-                "quantity": QUANTITIES[quantity] + (" ratio, dense to pruned" if figure.ratio else ""),
-                "published": published,
-                "computed": computed,
-                "relative_error": error,
-                "tolerance": allowed,
-                "ok": abs(error) <= allowed,
-                "read_from": figure.read_from,
-            }
-        )
+        name = f"{figure.net}, {figure.name or f'eta {figure.eta:g}'}"
+        label = QUANTITIES[quantity] + (" ratio, dense to pruned" if figure.ratio else "")
+        allowed = tolerance(published, dense[quantity], pruned[quantity], figure, params)
+        found.append(audit_row("dcp", name, label, published, computed, allowed, figure.read_from))
     return found
 
 
@@ -147,17 +135,8 @@ def main(cfg: Config) -> None:
     closed form from the
     architecture, and by counting the operations of a forward pass.
     """
-    from stages.lib.artifacts import write_csv
-
     table = [row for figure in cfg.params.figures for row in rows(figure, cfg.params)]
-    write_csv(CSV, table)
-    for row in table:
-        if not row["ok"]:
-            print(
-                f"differs: {row['configuration']}: {row['quantity']}: printed {row['published']:g}, computed "
-                f"{row['computed']:g}"
-            )
-    print(f"{sum(row['ok'] for row in table)} of {len(table)} printed figures agree; {CSV}")
+    write_audit(CSV, table)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.audit import audit_row, write_audit
 from stages.lib.stage import MISSING, StageError, field, stage
 from stages.papers.discriminant_information_pruning.train import SLUG, Net
 
@@ -100,12 +101,11 @@ def row(figure: Figure, nets: dict[str, Net]) -> dict[str, Any]:
         "budget": f"MACs when {figure.share:.0%} are removed",
         "structure": f"MACs of the widest uniform structure, {figure.share:.0%} removed",
     }  # fmt: skip
-    error, tolerance = value / figure.published - 1, allowed / figure.published
-    return {
-        "paper": SLUG, "configuration": figure.net + (f", {figure.left / 1e9:g}G" if figure.left else ""),
-        "quantity": names.get(figure.quantity, figure.quantity), "published": figure.published, "computed": value,
-        "relative_error": error, "tolerance": tolerance, "ok": abs(error) <= tolerance + 1e-12, "read_from": figure.read_from,
-    }  # fmt: skip
+    name = figure.net + (f", {figure.left / 1e9:g}G" if figure.left else "")
+    tolerance = allowed / figure.published + 1e-12
+    return audit_row(
+        SLUG, name, names.get(figure.quantity, figure.quantity), figure.published, value, tolerance, figure.read_from
+    )
 
 
 @stage(Config, paper=SLUG, section="audit")
@@ -114,15 +114,8 @@ def main(cfg: Config) -> None:
 
     One MAC is one multiply-add of a convolution or linear map (the paper's FLOPs).
     """
-    from stages.lib.artifacts import write_csv
-
     table = [row(figure, cfg.params.nets) for figure in cfg.params.figures]
-    write_csv(CSV, table)
-    for each in table:
-        if not each["ok"]:
-            found = f"printed {each['published']:g}, computed {each['computed']:g}"
-            print(f"differs: {each['configuration']}: {each['quantity']}: {found}")
-    print(f"{sum(each['ok'] for each in table)} of {len(table)} printed figures agree; {CSV}")
+    write_audit(CSV, table)
 
 
 if __name__ == "__main__":

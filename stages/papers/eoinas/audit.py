@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from stages.lib.audit import audit_row, write_audit
 from stages.lib.stage import MISSING, field, stage
 from stages.papers.eoinas.settings import NetParams, SearchParams, SpaceParams
 
@@ -61,14 +63,7 @@ class Config:
     params: AuditParams = field(default_factory=AuditParams)
 
 
-def row(configuration: str, quantity: str, published: float, computed: float, tolerance: float, read_from: str) -> dict:
-    """One row of the audit, in the columns of reports/audit.csv; errors are relative to the published figure."""
-    error = computed / published - 1
-    ok = computed == published if tolerance == 0 else abs(error) <= tolerance
-    return {
-        "paper": "eoinas", "configuration": configuration, "quantity": quantity, "published": published,
-        "computed": computed, "relative_error": error, "tolerance": tolerance, "ok": ok, "read_from": read_from,
-    }  # fmt: skip
+row = partial(audit_row, "eoinas")
 
 
 def cost(name: str, net: NetParams, image: int, classes: int) -> tuple[int, int]:
@@ -128,8 +123,6 @@ def computed(cfg: Config) -> dict[str, float]:
 )  # fmt: skip
 def main(cfg: Config) -> None:
     """Compute sizes and multiply-adds of the printed genotypes and of the search; write runs/audit/eoinas.csv."""
-    from stages.lib.artifacts import write_csv
-
     table = [line for genotype in cfg.params.genotypes for line in genotype_rows(genotype, cfg)]
     for printed in cfg.params.rounded:
         own, told = cost(printed.name, cfg.cifar_net, 32, 10)[0] / 1e6, printed.millions
@@ -138,11 +131,7 @@ def main(cfg: Config) -> None:
     for figure in cfg.params.figures:
         told, allowed = (figure.value, figure.unit / 2 / figure.value) if figure.count is None else (figure.count, 0.0)
         table.append(row("search", figure.quantity, told, own_figures[figure.quantity], allowed, figure.read_from))
-    write_csv(CSV, table)
-    for line in table:
-        if not line["ok"]:
-            print(f"differs: {line['configuration']}: {line['quantity']}: {line['published']:g}, computed {line['computed']:g}")
-    print(f"{sum(line['ok'] for line in table)} of {len(table)} figures agree; {CSV}")
+    write_audit(CSV, table)
 
 
 if __name__ == "__main__":

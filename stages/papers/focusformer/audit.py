@@ -1,8 +1,10 @@
 """Sizes of the paper's spaces, supernets and published sub-networks, computed without training and set beside the figures."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from stages.lib.audit import audit_row, write_audit
 from stages.lib.stage import MISSING, StageError, field, stage
 from stages.papers.focusformer.settings import Space, Supernet
 
@@ -63,15 +65,7 @@ class Config:
     params: AuditParams = field(default_factory=AuditParams)
 
 
-def row(configuration: str, quantity: str, published: float, computed: float, tolerance: float, read_from: str) -> dict:
-    """One row of the audit, in the columns of reports/audit.csv; errors are relative to the published figure."""
-    # The difference of integers is exact; sizes of spaces exceed what a float holds.
-    error = (computed - published) / published
-    return {
-        "paper": "focusformer", "configuration": configuration, "quantity": quantity, "published": published,
-        "computed": computed, "relative_error": error, "tolerance": tolerance, "ok": abs(error) <= tolerance,
-        "read_from": read_from,
-    }  # fmt: skip
+row = partial(audit_row, "focusformer")
 
 
 def space_rows(name: str, figures: SpaceFigures, image: int, classes: int) -> list[dict[str, Any]]:
@@ -146,18 +140,11 @@ def main(cfg: Config) -> None:
 
     One MAC is one multiply-add of a linear map or an attention product, in closed form and counted in a forward pass.
     """
-    from stages.lib.artifacts import write_csv
-
     image, classes = cfg.params.image, cfg.params.classes
     table = [line for name, one in cfg.params.spaces.items() for line in space_rows(name, one, image, classes)]
     table += [line for name, one in cfg.params.subnets.items() for line in subnet_rows(name, one, image, classes)]
     table += [printed_row(one, cfg.params.subnets, image, classes) for one in cfg.params.printed]
-    write_csv(CSV, table)
-    for line in table:
-        if not line["ok"]:
-            told, own = line["published"], line["computed"]
-            print(f"differs: {line['configuration']}: {line['quantity']}: printed {told}, computed {own}")
-    print(f"{sum(line['ok'] for line in table)} of {len(table)} printed figures agree; {CSV}")
+    write_audit(CSV, table)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from stages.lib.audit import audit_row, write_audit
 from stages.lib.stage import MISSING, StageError, field, stage
 
 if TYPE_CHECKING:
@@ -71,14 +73,7 @@ class Config:
     params: AuditParams = field(default_factory=AuditParams)
 
 
-def row(configuration: str, quantity: str, published: float, computed: float, tolerance: float, read_from: str) -> dict:
-    """One row of the audit, in the columns of reports/audit.csv; errors are relative to the published figure."""
-    error = computed / published - 1
-    return {
-        "paper": "greedy_network_enlarging", "configuration": configuration, "quantity": quantity, "published": published,
-        "computed": computed, "relative_error": error, "tolerance": tolerance, "ok": abs(error) <= tolerance,
-        "read_from": read_from,
-    }  # fmt: skip
+row = partial(audit_row, "greedy_network_enlarging")
 
 
 def million_row(configuration: str, quantity: str, published: float, macs: int, read_from: str) -> dict:
@@ -181,20 +176,13 @@ def main(cfg: Config) -> None:
     One MAC is one multiply-add of a convolution or linear map, SE's included, in closed form and by counting the
     operations of a forward pass.
     """
-    from stages.lib.artifacts import write_csv
-
     table = [line for net in cfg.params.ghostnets for line in size_rows(net, ghost_space(net))]
     for net in cfg.params.efficientnets:
         space = compound_space(net)
         table += size_rows(net, space) + end_rows(net, space)
     table += [line for net in cfg.params.resnets for line in resnet_rows(net)]
     table += shape_rows(cfg.params)
-    write_csv(CSV, table)
-    for line in table:
-        if not line["ok"]:
-            told, own = line["published"], line["computed"]
-            print(f"differs: {line['configuration']}: {line['quantity']}: told {told:g}, computed {own:g}")
-    print(f"{sum(line['ok'] for line in table)} of {len(table)} figures agree; {CSV}")
+    write_audit(CSV, table)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.audit import audit_row, write_audit
 from stages.lib.stage import MISSING, StageError, field, stage
 from stages.papers.manidp.train import Net
 
@@ -79,12 +80,8 @@ def row(figure: Figure, params: AuditParams, known: dict[str, dict[str, int]]) -
             computed, allowed = known[figure.net][figure.quantity], 0.0
         else:
             raise StageError(f"params/manidp/paper.yaml: audit.figures: there is no quantity {figure.quantity!r}")
-    error = computed / figure.value - 1
-    return {
-        "paper": "manidp", "configuration": figure.net or "errors", "quantity": figure.quantity.replace("_", " "),
-        "published": figure.value, "computed": computed, "relative_error": error, "tolerance": allowed,
-        "ok": abs(error) <= allowed, "read_from": figure.read_from,
-    }  # fmt: skip
+    quantity = figure.quantity.replace("_", " ")
+    return audit_row("manidp", figure.net or "errors", quantity, figure.value, computed, allowed, figure.read_from)
 
 
 @stage(Config, paper="manidp", section="audit")
@@ -93,15 +90,9 @@ def main(cfg: Config) -> None:
 
     One MAC is one multiply-add of a convolution or linear map (the paper's FLOPs), computed in closed form and counted.
     """
-    from stages.lib.artifacts import write_csv
-
     known: dict[str, dict[str, int]] = {}
     table = [row(figure, cfg.params, known) for figure in cfg.params.figures]
-    write_csv(CSV, table)
-    for item in table:
-        if not item["ok"]:
-            print(f"differs: {item['configuration']}: {item['quantity']}: {item['published']:g}, computed {item['computed']:g}")
-    print(f"{sum(item['ok'] for item in table)} of {len(table)} printed figures agree; {CSV}")
+    write_audit(CSV, table)
 
 
 if __name__ == "__main__":
