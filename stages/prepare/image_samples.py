@@ -165,8 +165,8 @@ def jpeg(pixels: numpy.ndarray, mode: str = "RGB") -> bytes:
 
 
 def png(pixels: numpy.ndarray) -> bytes:
-    """A PNG file of uint8 [H, W, 3], not compressed: the bytes of compressed ones depend on the zlib build."""
-    height, width, _ = pixels.shape
+    """A PNG file of uint8 [H, W, 3] or [H, W], not compressed: the bytes of compressed ones depend on the zlib build."""
+    height, width = pixels.shape[:2]
     lines = b"".join(b"\0" + line.tobytes() for line in numpy.ascontiguousarray(pixels))
     blocks = [lines[start : start + 65535] for start in range(0, len(lines), 65535)]
     stored = b"".join(
@@ -174,7 +174,7 @@ def png(pixels: numpy.ndarray) -> bytes:
         for place, block in enumerate(blocks)
     )
     data = b"\x78\x01" + stored + struct.pack(">I", zlib.adler32(lines))
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
     chunks = (struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts)
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

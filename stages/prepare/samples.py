@@ -5,6 +5,7 @@
 - cifar100: as cifar10, smaller; the coarse class is the photograph, the fine class its left or right half.
 - digits: the 1,797 digits of scikit-learn, which are the UCI set's optdigits.tes.
 - imagenet, tiny_imagenet: larger pieces of the same photographs as JPEG files (see image_samples.py).
+- div2k, benchmarks, rain: crops of these and further photographs, whole photographs to a split (see restoration_samples.py).
 
     python -m stages.prepare.samples [--root data/sample]
 
@@ -55,7 +56,7 @@ def photographs() -> dict[str, numpy.ndarray]:
     found = {}
     for package, names in (("skimage/data", SKIMAGE), ("sklearn/datasets/images", SKLEARN)):
         for name in names:
-            path = _installed(package) / name
+            path = installed_folder(package) / name
             try:
                 image = numpy.asarray(Image.open(path).convert("RGB"))
             except OSError as error:
@@ -64,7 +65,7 @@ def photographs() -> dict[str, numpy.ndarray]:
     return found
 
 
-def _installed(package: str) -> Path:
+def installed_folder(package: str) -> Path:
     """A folder inside an installed package. Raises StageError if the package is absent."""
     name, _, rest = package.partition("/")
     folder = installed(name)
@@ -219,7 +220,7 @@ def _split100(halves: dict[str, numpy.ndarray], split: str, total: int, recipe: 
 
 def make_digits(folder: Path) -> list[Path]:
     """Write scikit-learn's digits as the UCI test file `optdigits.tes`: 64 counts 0-16 and the label a line."""
-    source = _installed("sklearn/datasets/data") / "digits.csv.gz"
+    source = installed_folder("sklearn/datasets/data") / "digits.csv.gz"
     try:
         lines = gzip.decompress(source.read_bytes()).decode("ascii").split()
     except (OSError, EOFError, ValueError) as error:
@@ -232,7 +233,7 @@ def make_digits(folder: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write all samples below --root and print their hashes."""
-    from stages.prepare import image_samples
+    from stages.prepare import image_samples, restoration_samples
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("data/sample"), help="folder to write to")
@@ -241,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paths = make_cifar10(root / "cifar10" / "cifar-10-batches-py") + make_cifar100(root / "cifar100" / "cifar-100-python")
         for path in paths + make_digits(root / "digits"):
             print(f"{artifacts.sha256(path)}  {path.as_posix()}")
-        for folder, digest in image_samples.make_all(root, photographs()).items():
+        for folder, digest in {**image_samples.make_all(root, photographs()), **restoration_samples.make_all(root)}.items():
             print(f"{digest}  {(root / folder).as_posix()}/")
     except (StageError, OSError) as error:
         return report(error)
