@@ -18,17 +18,29 @@ class Config:
 
 
 def row(manifest: dict) -> dict:
-    """One line of the table. `shape` is empty for a set whose images differ in size."""
-    counts = manifest["counts"]
+    """One line of the table. Photographs have no classes, and `shape` is absent where images differ in size."""
+    counts, classes = manifest["counts"], manifest.get("classes")
+    shape = " x ".join(map(str, manifest.get("shape", [])))
     return {
         "dataset": manifest["dataset"],
         "source": manifest["source"],
         "files": manifest["files"],
-        **{name: counts[name] for name in ("train", "val", "test")},
-        "classes": len(manifest["classes"]),
-        "shape": " x ".join(map(str, manifest.get("shape", []))) or "index",
-        "split": manifest["split"],
+        **{name: images(counts.get(name, 0)) for name in ("train", "val", "test")},
+        "classes": "" if classes is None else len(classes),
+        "shape": shape or ("photographs" if classes is None else "index"),
+        "split": "; ".join([manifest["split"], *sets(counts)]),
     }
+
+
+def images(count: int | dict) -> int:
+    """Images of a split; of photographs the clean ones of all its sets, whose corrupted copies are not counted."""
+    return sum(kinds["clean"] for kinds in count.values()) if isinstance(count, dict) else count
+
+
+def sets(counts: dict) -> list[str]:
+    """The sizes of the sets that photographs are tested on, as one text; nothing for other data."""
+    test = counts.get("test", 0)
+    return [", ".join(f"{name} {kinds['clean']}" for name, kinds in sorted(test.items()))] if isinstance(test, dict) else []
 
 
 @stage(Config)

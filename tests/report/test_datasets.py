@@ -44,3 +44,13 @@ def test_a_manifest_without_counts_is_refused(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
     assert "manifest.json" in done.stderr
     assert not (tmp_path / "reports").exists()
+
+
+def test_photographs_are_counted_by_set(tmp_path):
+    counts = {"train": {"a": {"clean": 3, "x2": 3}}, "test": {"b": {"clean": 2}, "c": {"clean": 4, "x2": 1}}}
+    kept = {key: value for key, value in MANIFEST.items() if key not in ("classes", "shape")}
+    prepared(tmp_path, "a", kept | {"counts": counts})
+    assert run(tmp_path, "datasets=a").returncode == 0
+    (row,) = csv.DictReader((tmp_path / "reports/data.csv").open())
+    assert [row[key] for key in ("train", "val", "test", "classes", "shape")] == ["3", "0", "6", "", "photographs"]
+    assert row["split"].endswith("b 2, c 4")
