@@ -10,6 +10,7 @@ the scales of params/config.yaml.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -36,7 +37,9 @@ def main(arguments: list[str]) -> None:
     if _git("status", "--porcelain", "--", *SOURCES):
         raise KeepError(f"uncommitted edits below {', '.join(SOURCES)}: commit them, so that the noted commit is what was run")
     prepare(CLONE, scale)
-    subprocess.run(["snakemake", "--cores", "all", *papers], cwd=CLONE, check=True)
+    # Without this an installed environment runs this repository's code, which may be newer than the noted commit.
+    environment = {**os.environ, "PYTHONPATH": str(CLONE.resolve())}
+    subprocess.run(["snakemake", "--cores", "all", *papers], cwd=CLONE, check=True, env=environment)
     for paper in papers:
         print(f"kept: {keep(CLONE, paper, scale)}")
 

@@ -17,6 +17,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from stages.lib import runtime as _runtime  # noqa: F401  fixes the instruction set before anyone imports torch
@@ -79,6 +80,7 @@ class Stage:
 
                 print(usage(self, [item for item in arguments if item not in ("--help", "-h")]))
             else:
+                _refuse_other_checkout(Path(self.function.__code__.co_filename))
                 self.function(self.configure(arguments))
         except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`; nobody is left to tell
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -113,6 +115,20 @@ def stage(
         if source.target not in known:  # a mistake of the script's author, told at import
             raise TypeError(f"{schema.__name__} has no field {source.target!r} for params/{source.path}.yaml")
     return lambda function: Stage(function, schema, sources)
+
+
+def _refuse_other_checkout(script: Path) -> None:
+    """A script must run with the modules beside it: an environment made in another clone imports that clone's, and the
+    result would be recorded under fingerprints of code that never ran. Raises StageError."""
+    for folder in script.resolve().parents:
+        own = folder / "stages/lib/stage.py"
+        if own.is_file():
+            if not own.samefile(__file__):
+                other = Path(__file__).resolve().parents[2]
+                raise StageError(
+                    f"{script}: would run with the modules of {other}; run `make setup` here, or set PYTHONPATH={folder}"
+                )
+            return
 
 
 def _last(text: str) -> str:

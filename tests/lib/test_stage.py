@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import runpy
+import shutil
 import subprocess
 import sys
 import time
@@ -213,3 +215,22 @@ def test_operating_system_errors_name_the_file(number):
     from stages.lib.errors import describe
 
     assert "runs/y" in describe(OSError(number, "text", "runs/y"))
+
+
+def test_a_script_refuses_the_modules_of_another_checkout(project, tmp_path):
+    """As happens in a clone that uses the environment of another one."""
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "stages/lib", clone / "stages/lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "stages/__init__.py", clone / "stages")
+    (clone / "stages/script.py").write_text(SCRIPT)
+    (clone / "params").symlink_to(project / "params")
+    ends = [
+        subprocess.run(
+            [sys.executable, "stages/script.py", "scale=small", "dataset=digits", "seed=1"],
+            cwd=clone, env={**os.environ, "PYTHONPATH": str(path)}, capture_output=True, text=True, check=False,
+        )
+        for path in (ROOT, clone)
+    ]  # fmt: skip
+    assert [end.returncode for end in ends] == [1, 0], ends[1].stderr
+    assert len(ends[0].stderr.splitlines()) == 1
+    assert str(clone) in ends[0].stderr and str(ROOT) in ends[0].stderr
