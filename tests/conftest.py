@@ -1,10 +1,11 @@
 """What several test modules share."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.copies import copy_repository, run_snakemake, smoke_settings
+from tests.copies import copy_repository, only, run_snakemake, smoke_settings
 
 WHOLE = ("test_pipeline.py", "test_robustness.py")  # modules that use the finished pipeline
 
@@ -15,6 +16,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_repository(tmp_path_factory.mktemp("pipeline") / "repo")
     smoke_settings(folder)
     assert len(run_snakemake(folder)) > 20
+    return folder
+
+
+@pytest.fixture(scope="session")
+def one_paper(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished pipeline with one paper, dcp, and the comparison. Not to be changed."""
+    folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("one_paper") / "repo", symlinks=True))
+    only(folder, "dcp")
+    assert run_snakemake(folder) == {"dvc.yaml:report"}
     return folder
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401  imported here once, so that each forked script starts at once
 
+from stages.lib.stage import Stage
 from tests.test_structure import RULES, load_stage
+from tests.workflow.toy import ROOT
 from workflow import imports
 from workflow.engine.graph import Task
 
@@ -38,6 +40,11 @@ def tasks(broken: Path) -> dict[str, Task]:
     return {task.rule: task for task in found}
 
 
+def script(folder: Path, task: Task) -> Stage:
+    """A task's stage, of this repository and not of the copy: a script runs with the modules beside it only."""
+    return load_stage(ROOT / imports.script_of(folder, task.cmd).relative_to(folder))
+
+
 def run(folder: Path, task: Task, extra: list[str], before: Callable[[], None] = lambda: None) -> tuple[int, str]:
     """Exit code and error text of a stage's script in a forked process."""
     read, write = os.pipe()
@@ -51,7 +58,7 @@ def run(folder: Path, task: Task, extra: list[str], before: Callable[[], None] =
             sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115  not pytest's
             os.chdir(folder)
             before()
-            main = load_stage(folder / imports.script_of(folder, task.cmd).relative_to(folder))
+            main = script(folder, task)
             words = [word for word in task.cmd.split() if "=" in word]
             main([*words, *extra])
             code = 0
@@ -111,7 +118,7 @@ def test_unknown_key(rule: str, broken: Path, tasks: dict[str, Task]) -> None:
 
 @by_rule
 def test_wrong_type(rule: str, broken: Path, tasks: dict[str, Task]) -> None:
-    schema = load_stage(broken / imports.script_of(broken, tasks[rule].cmd).relative_to(broken)).schema.__annotations__
+    schema = script(broken, tasks[rule]).schema.__annotations__
     numbers = [name for name, kind in schema.items() if kind in ("int", int) and name != "seed"]
     if not numbers:
         pytest.skip("it has no number at its top level")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.lib.stage import field, stage
+from stages.report.counts import images, sets
 
 PREPARED = Path("runs/prepare")
 REPORTS = Path("reports")
@@ -30,17 +31,6 @@ def row(manifest: dict) -> dict:
         "shape": shape or ("photographs" if classes is None else "index"),
         "split": "; ".join([manifest["split"], *sets(counts)]),
     }
-
-
-def images(count: int | dict) -> int:
-    """Images of a split; of photographs the clean ones of all its sets, whose corrupted copies are not counted."""
-    return sum(kinds["clean"] for kinds in count.values()) if isinstance(count, dict) else count
-
-
-def sets(counts: dict) -> list[str]:
-    """The sizes of the sets that photographs are tested on, as one text; nothing for other data."""
-    test = counts.get("test", 0)
-    return [", ".join(f"{name} {kinds['clean']}" for name, kinds in sorted(test.items()))] if isinstance(test, dict) else []
 
 
 @stage(Config)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.stage import MISSING, StageError, field, stage
+from stages.report.counts import images
 
 if TYPE_CHECKING:
     from stages.report.schema import Paper
@@ -88,7 +89,7 @@ def describe(dataset: str, paper: Paper, source: str) -> dict[str, Any]:
 
 def particulars(made: dict[str, Any]) -> str:
     """A prepare manifest in a sentence: sizes of the splits, classes, how it was divided and encoded."""
-    counts = sorted(made.get("counts", {}).items(), key=lambda item: -item[1])
+    counts = sorted(((split, images(count)) for split, count in made.get("counts", {}).items()), key=lambda item: -item[1])
     classes = made.get("classes", [])
     some = ", ".join(classes[:3]) + (" ..." if len(classes) > 3 else "")
     parts = [

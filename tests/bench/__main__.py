@@ -1,11 +1,25 @@
-"""`python -m tests.bench [engine|training|latency|discriminant|dynamic|search|costs|compare ...]`: run the benchmarks, write reports/benchmarks.{md,csv} and reports/costs.csv."""
+"""`python -m tests.bench [NAME ...]`, names of PARTS, costs or compare: run the benchmarks, write reports/benchmarks.{md,csv}
+and reports/costs.csv."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from tests.bench import compare, costs, discriminant, dynamic, engine, latency, search, table, training
+from tests.bench import (
+    circulant,
+    compare,
+    costs,
+    discriminant,
+    dynamic,
+    engine,
+    ghost,
+    latency,
+    multi_dimensional,
+    search,
+    table,
+    training,
+)
 
 PARTS = {
     "training": training.rows,
@@ -13,6 +27,9 @@ PARTS = {
     "discriminant": discriminant.rows,
     "dynamic": dynamic.rows,
     "search": search.rows,
+    "circulant": circulant.rows,
+    "multi_dimensional": multi_dimensional.rows,
+    "ghost": ghost.rows,
     "engine": engine.rows,
 }
 

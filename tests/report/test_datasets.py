@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+from stages.report.summarise import particulars
 from tests.workflow.toy import ROOT, environment
 
 MANIFEST = {
@@ -54,3 +55,10 @@ def test_photographs_are_counted_by_set(tmp_path):
     (row,) = csv.DictReader((tmp_path / "reports/data.csv").open())
     assert [row[key] for key in ("train", "val", "test", "classes", "shape")] == ["3", "0", "6", "", "photographs"]
     assert row["split"].endswith("b 2, c 4")
+
+
+def test_a_set_of_photographs_is_told_by_its_clean_images() -> None:
+    """As of any other set, in the sentence beside each result."""
+    counts = {"train": {"photographs": {"clean": 8, "x2": 8}}, "test": {"one": {"clean": 5, "x2": 5}, "two": {"clean": 3}}}
+    assert particulars({"counts": counts, "split": "by photograph"}) == "8 train, 8 test; by photograph"
+    assert particulars({"counts": {"val": 9, "train": 1200}}) == "1,200 train, 9 val"
