@@ -26,6 +26,13 @@ def replace(folder: Path, file: str, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
+def test_the_scheduler_works_when_a_job_ends_and_not_otherwise(fresh_toy: Path) -> None:
+    """A look at the ready jobs for each job, however long the run."""
+    told = sh(fresh_toy, "snakemake --cores 2 --verbose")
+    looks = (told.stdout + told.stderr).count("Resources before job selection")
+    assert 0 < looks <= ALL + 2
+
+
 def nothing_to_do(folder: Path) -> bool:
     """Whether a dry run of Snakemake has no job."""
     return "Nothing to be done" in sh(folder, "snakemake -n --cores 1 2>&1").stdout

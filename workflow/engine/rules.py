@@ -223,6 +223,17 @@ LOOKING = (
 ).split()
 
 
+def _unlimited(args: Any) -> None:
+    """Drop the default limit of 100 jobs a second, which no machine reaches by itself.
+
+    Under a limit every pass of Snakemake's scheduler (9.27) asks for one more after that second, so that each job adds a
+    pass a second for the rest of the run: at 500 jobs they took a third of a core.
+    """
+    limit = getattr(args, "max_jobs_per_timespan", None)
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        args.max_jobs_per_timespan = None
+
+
 def execution(frame: Any) -> str | None:
     """Name of the executor if Snakemake was started to run jobs, else None (dry run, --unlock, --lint ...).
 
@@ -233,6 +244,8 @@ def execution(frame: Any) -> str | None:
         if frame.f_code.co_name == "args_to_api":
             args = frame.f_locals["args"]
             looking = any(getattr(args, name, None) not in (None, False) for name in LOOKING)
+            if args.executor == "local":
+                _unlimited(args)
             return None if looking else args.executor
         frame = frame.f_back
     return None
