@@ -23,7 +23,7 @@ class Config:
     paper: str = field(help="the paper's slug: its folder in params/ and runs/")
     scale: str = field(help="smoke, small, medium or paper")
     seeds: list[int] = field(default=MISSING, help="matrix seeds whose files must be there")
-    source: str = field(default=MISSING, help="sample or publisher: named in the tables")
+    source: str = field(default=MISSING, help="named for claims on sets that this scale does not measure")
     eval_split: str = field(default=MISSING, help="the split that the metrics were measured on: named in the report")
     repeats: int = field(help="repetitions that one matrix seed stands for")
     claim: dict[str, Any] = field(help="the paper's claims, arms and published figures")
@@ -43,7 +43,7 @@ def main(cfg: Config) -> None:
         raise StageError(f"seeds={cfg.seeds} repeats={cfg.repeats}: expected different seeds and at least one repeat")
     files = grid.listed(paper, cfg.scale, Path("runs", cfg.paper, "metrics", cfg.scale), cfg.seeds, cfg.repeats)
     rows, layers = grid.read(files)
-    about = {dataset: describe(dataset, paper, cfg.source) for dataset in grid.datasets(paper, cfg.scale)}
+    about = {dataset: describe(dataset, paper) for dataset in grid.datasets(paper, cfg.scale)}
     sources = {dataset: item["source"] for dataset, item in about.items()}
 
     folder = Path("runs/results", cfg.paper, cfg.scale)
@@ -62,12 +62,13 @@ def main(cfg: Config) -> None:
     print(f"{cfg.paper} {cfg.scale}: {len(files)} metrics files, {len(paper.claims)} claims -> {folder}")
 
 
-def describe(dataset: str, paper: Paper, source: str) -> dict[str, Any]:
-    """Title, source and particulars of a data set, from its prepare manifest. A set that is not the publisher's own
-    files says so in its title; one that the paper's own stage makes is embedded, whatever the source, and is named
-    as generated.
+def describe(dataset: str, paper: Paper) -> dict[str, Any]:
+    """Title, source and particulars of a data set, from its prepare manifest: sets have keys of their own for their
+    source (`image_source`, `sensor_source`, ...), and the manifest says which one was prepared. A set that is not the
+    publisher's own files says so in its title; one that the paper's own stage makes is named as generated.
     """
     from stages.lib import artifacts
+    from stages.prepare.provenance import SOURCES
 
     title = paper.dataset_titles.get(dataset, dataset)
     if dataset in paper.generated:
@@ -78,13 +79,11 @@ def describe(dataset: str, paper: Paper, source: str) -> dict[str, Any]:
         }
     manifest = prepared(dataset)
     made = artifacts.read_json(manifest)
-    if made.get("source") != source or "files" not in made:
-        raise StageError(
-            f"{manifest}: source is {made.get('source')}, expected {source}; run the prepare stage of {dataset} again"
-        )
+    if made.get("source") not in SOURCES or "files" not in made:
+        raise StageError(f"{manifest}: no source or origin of files; run the prepare stage of {dataset} again")
     if made["files"] != "official":
         title = f"{title} ({made['files']})"
-    return {"title": title, "source": source, "about": particulars(made)}
+    return {"title": title, "source": made["source"], "about": particulars(made)}
 
 
 def particulars(made: dict[str, Any]) -> str:

@@ -151,5 +151,14 @@ def test_data_sets_are_named_for_what_they_are(project: Path, fails: Callable[..
     assert "(embedded sample)" in about["patches"]["title"]
     assert about["patches"]["about"] == "800 train, 300 test, 100 val; val is batch 5"
     assert "(generated)" in about["toy"]["title"]
-    assert "publisher" in fails(summarise.main, *RUN, "source=publisher")  # the prepared files are the sample
     artifacts.verify_manifest("runs/results/alpha/small/manifest.json")
+
+
+def test_a_data_sets_own_source_is_named(project: Path, fails: Callable[..., str]) -> None:
+    manifest = Path("runs/prepare/patches/manifest.json")
+    edit(manifest, lambda made: made.update(source="publisher"))  # its key need not be `source`
+    summarise.main(list(RUN))
+    assert artifacts.read_json("runs/results/alpha/small/paper.json")["datasets"]["patches"]["source"] == "publisher"
+    assert set(table("arms").set_index("dataset").loc["patches", "source"]) == {"publisher"}
+    edit(manifest, lambda made: made.update(source="elsewhere"))
+    assert "manifest.json" in fails(summarise.main, *RUN)

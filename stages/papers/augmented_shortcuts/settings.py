@@ -1,8 +1,8 @@
 """The parameters of a run, as params/augmented_shortcuts/*.yaml gives them, with their ranges. No torch here."""
 
-import math
 from dataclasses import dataclass
 
+from stages.lib.checks import at_least, between
 from stages.lib.stage import StageError, field
 from stages.lib.vit.settings import Recipe
 from stages.papers.augmented_shortcuts.arms import find_arm
@@ -27,14 +27,11 @@ class Net:
     def check(self) -> None:
         """StageError for a value out of range."""
         for name in ("channels", "patch", "embed", "depth", "heads", "hidden", "blocks"):
-            if getattr(self, name) < 1:
-                raise StageError(f"params.net.{name}={getattr(self, name)}: expected 1 or more")
+            at_least(f"net.{name}", getattr(self, name), 1)
         if self.embed % self.blocks:
             raise StageError(f"params.net.blocks={self.blocks}: does not divide embed={self.embed}; choose a divisor")
-        if not 0.0 <= self.deviation < math.inf:
-            raise StageError(f"params.net.deviation={self.deviation}: expected a finite number of 0 or more")
-        if not 0.0 <= self.drop_path < 1.0:
-            raise StageError(f"params.net.drop_path={self.drop_path}: expected a number in [0, 1)")
+        at_least("net.deviation", self.deviation, 0)
+        between("net.drop_path", self.drop_path, 0.0, 1.0)
 
 
 @dataclass
@@ -53,10 +50,8 @@ class Params:
         """StageError for a value out of range."""
         self.recipe.check()
         for name, least in (("limit", 0), ("probe", 1)):
-            if getattr(self, name) < least:
-                raise StageError(f"params.{name}={getattr(self, name)}: expected {least} or more")
-        if not 0.0 <= self.average < 1.0:
-            raise StageError(f"params.average={self.average}: expected a number in [0, 1)")
+            at_least(name, getattr(self, name), least)
+        between("average", self.average, 0.0, 1.0)
         names = [*self.arms, *self.untrained]
         if not self.arms or len(set(names)) != len(names):
             raise StageError(f"params.arms and params.untrained, {', '.join(names)}: expected one or more different names")

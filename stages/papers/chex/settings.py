@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.checks import at_least, between, one_of
 from stages.lib.stage import StageError, field
 
 
@@ -41,12 +42,12 @@ class Sgd:
 
     def check(self) -> None:
         """StageError for a value out of range."""
-        one_of("params.sgd.rate_per", self.rate_per, ("epoch", "step"))
+        one_of("sgd.rate_per", self.rate_per, ("epoch", "step"))
         for key in ("lr", "warmup", "momentum", "weight_decay", "mixup"):
-            between(f"params.sgd.{key}", getattr(self, key), 0.0, float("inf"))
-        between("params.sgd.smoothing", self.smoothing, 0.0, 1.0)
-        at_least("params.sgd.epochs", self.epochs, 1)
-        at_least("params.sgd.batch", self.batch, 1)
+            between(f"sgd.{key}", getattr(self, key), 0.0, float("inf"))
+        between("sgd.smoothing", self.smoothing, 0.0, 1.0)
+        at_least("sgd.epochs", self.epochs, 1)
+        at_least("sgd.batch", self.batch, 1)
         if self.warmup >= self.epochs:
             raise StageError(f"params.sgd.warmup={self.warmup}: expected fewer passes than sgd.epochs={self.epochs}")
 
@@ -69,18 +70,19 @@ class Exploration:
 
     def check(self) -> None:
         """StageError for a value out of range."""
-        where = "params.exploration."
+        where = "exploration."
         if not 0.0 < self.sparsity < 1.0:
-            raise StageError(f"{where}sparsity={self.sparsity}: expected S in (0, 1)")
+            raise StageError(f"params.{where}sparsity={self.sparsity}: expected S in (0, 1)")
         if not 0.0 <= self.delta <= self.sparsity:
-            raise StageError(f"{where}delta={self.delta}: expected delta_0 from 0 to S={self.sparsity}")
+            raise StageError(f"params.{where}delta={self.delta}: expected delta_0 from 0 to S={self.sparsity}")
         between(f"{where}macs", self.macs, 0.0, 1.0)
         one_of(f"{where}regrow_rule", self.regrow_rule, ("global_bn", "per_layer"))
         for key in ("ticks", "interval", "last"):
             at_least(where + key, getattr(self, key), 1)
         if self.last % self.interval:
             raise StageError(
-                f"{where}last={self.last}: expected a multiple of interval={self.interval}, else the last step still regrows"
+                f"params.{where}last={self.last}: expected a multiple of interval={self.interval}, "
+                "or the last step still regrows"
             )
 
 
@@ -94,9 +96,9 @@ class TwoStep:
 
     def check(self) -> None:
         """StageError for a value out of range."""
-        at_least("params.two_step.epochs", self.epochs, 1)
-        between("params.two_step.lr", self.lr, 0.0, float("inf"))
-        one_of("params.two_step.rule", self.rule, ("chex", "uniform_l1"))
+        at_least("two_step.epochs", self.epochs, 1)
+        between("two_step.lr", self.lr, 0.0, float("inf"))
+        one_of("two_step.rule", self.rule, ("chex", "uniform_l1"))
 
 
 @dataclass
@@ -123,21 +125,3 @@ def fits(exploration: Exploration, sgd: Sgd) -> None:
             f"params.exploration.last={exploration.last}: expected T_max before the end of the run, {ticks} ticks "
             f"({sgd.epochs} passes)"
         )
-
-
-def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    """StageError unless the value is allowed."""
-    if value not in allowed:
-        raise StageError(f"{key}={value}: expected one of {', '.join(allowed)}")
-
-
-def between(key: str, value: float, low: float, high: float) -> None:
-    """StageError unless low <= value < high (NaN is refused)."""
-    if not low <= value < high:
-        raise StageError(f"{key}={value}: expected a number from {low:g} up to but without {high:g}")
-
-
-def at_least(key: str, value: int, least: int) -> None:
-    """StageError for a smaller value."""
-    if value < least:
-        raise StageError(f"{key}={value}: expected {least} or more")

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from stages.lib.checks import between
 from stages.lib.stage import StageError, field, stage
-from stages.papers.close.settings import CHOICE, between
+from stages.papers.close.settings import CHOICE
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stages.lib.checks import at_least, between, one_of
 from stages.lib.stage import StageError, field
 from stages.papers.close import curriculum
 from stages.papers.close.space import OPERATIONS
@@ -109,7 +110,7 @@ class ShakedownParams:
     def check(self) -> None:
         """StageError for amounts out of range."""
         for key, least in (("batch", 2), ("steps", 1), ("scored", 2), ("images", 2)):
-            at_least(f"params.{key}", getattr(self, key), least)
+            at_least(key, getattr(self, key), least)
 
 
 def known_arm(name: str) -> str:
@@ -117,21 +118,3 @@ def known_arm(name: str) -> str:
     if name not in ARMS:
         raise StageError(f"arm={name}: there is no such arm; choose one of {', '.join(ARMS)}")
     return name
-
-
-def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    """StageError unless the value is allowed."""
-    if value not in allowed:
-        raise StageError(f"{key}={value}: expected one of {', '.join(allowed)}")
-
-
-def between(key: str, value: float, low: float, high: float) -> None:
-    """StageError unless low <= value < high (NaN is refused)."""
-    if not low <= value < high:
-        raise StageError(f"{key}={value}: expected a number from {low:g} up to but without {high:g}")
-
-
-def at_least(key: str, value: int, least: int) -> None:
-    """StageError for a smaller value."""
-    if value < least:
-        raise StageError(f"{key}={value}: expected {least} or more")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib import surgery
+from stages.lib.checks import at_least, one_of
 from stages.lib.data import Split
 from stages.lib.errors import StageError
 from stages.lib.models import build
@@ -41,8 +42,7 @@ def _check(params: "PruneParams") -> None:
         ("form", params.form, ("release", "paper")),
         ("score", params.score, ("release", "paper")),
     ):
-        if value not in allowed:
-            raise StageError(f"params.{key}={value}: expected one of {', '.join(allowed)}")
+        one_of(key, value, allowed)
     for name, ratio in {"": params.ratio, **params.ratios}.items():
         key = f"params.ratios.{name}" if name else "params.ratio"
         if name and name not in ARMS:
@@ -50,11 +50,9 @@ def _check(params: "PruneParams") -> None:
         if not 0.0 <= ratio < 1.0:
             raise StageError(f"{key}={ratio}: expected a share in [0, 1)")
     for key in ("steps", "batch", "passes"):
-        if getattr(params, key) < 1:
-            raise StageError(f"params.{key}={getattr(params, key)}: expected 1 or more")
+        at_least(key, getattr(params, key), 1)
     for key in ("lr", "weight_decay", "rebuild", "lam", "epsilon"):
-        if not 0.0 <= getattr(params, key) < float("inf"):
-            raise StageError(f"params.{key}={getattr(params, key)}: expected a finite number of 0 or more")
+        at_least(key, getattr(params, key), 0)
 
 
 def pruned_net(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from stages.lib.checks import at_least
 from stages.lib.errors import StageError
 from stages.lib.runtime import derive_seed
 
@@ -56,8 +57,7 @@ def _draw(params: "ChannelParams", signal: Tensor, generator: torch.Generator) -
 
 def _check(params: "ChannelParams") -> None:
     for key, least in (("informative", 1), ("copies", 0), ("noise", 1), ("pixels", 1), ("classes", 2)):
-        if getattr(params, key) < least:
-            raise StageError(f"params.{key}={getattr(params, key)}: expected {least} or more")
+        at_least(key, getattr(params, key), least)
     if params.copies > params.informative:
         raise StageError(f"params.copies={params.copies}: expected at most one for each of {params.informative} channels")
     for key in ("examples", "test_examples"):

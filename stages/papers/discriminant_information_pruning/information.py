@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from stages.lib import data, discriminant
+from stages.lib.checks import at_least, one_of
 from stages.lib.data import Split
 from stages.lib.discriminant import Discriminant
 from stages.lib.errors import StageError
@@ -31,11 +32,9 @@ class Settings(Protocol):
 def check(params: Settings) -> None:
     """StageError that names the key of a wrong setting."""
     for key, allowed in (("hook", maps.HOOKS), ("ridge", RIDGES)):
-        if getattr(params, key) not in allowed:
-            raise StageError(f"params.{key}={getattr(params, key)}: expected one of {', '.join(allowed)}")
+        one_of(key, getattr(params, key), allowed)
     for key in ("batches", "batch"):
-        if getattr(params, key) < 1:
-            raise StageError(f"params.{key}={getattr(params, key)}: expected 1 or more")
+        at_least(key, getattr(params, key), 1)
     if not 0 < params.rho < float("inf"):
         raise StageError(f"params.rho={params.rho}: expected a finite ridge above 0")
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stages.lib import discriminant
+from stages.lib.checks import at_least
 from stages.lib.discriminant import Discriminant
 from stages.lib.errors import StageError
 from stages.lib.runtime import derive_seed
@@ -20,8 +21,7 @@ ARMS = ("di_exact", "di", "fisher", "variance", "l1", "random")
 
 def recalls(params: "ChannelParams", repetition: int) -> dict[str, dict[str, float]]:
     """Arm -> {channel_recall, information_kept, ridge_accuracy}, means over `params.draws` problems."""
-    if params.draws < 1:
-        raise StageError(f"params.draws={params.draws}: expected 1 or more")
+    at_least("draws", params.draws, 1)
     if params.ridge not in information.RIDGES:
         raise StageError(f"params.ridge={params.ridge}: expected one of {', '.join(information.RIDGES)}")
     total: dict[str, dict[str, float]] = {arm: {} for arm in ARMS}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stages.lib import surgery
+from stages.lib.checks import at_least
 from stages.lib.data import Split
 from stages.lib.errors import StageError
 from stages.lib.models import Net, build
@@ -35,8 +36,7 @@ def check(params: "PruneParams") -> None:
         if not 0.0 < getattr(params, key) < 1.0:
             raise StageError(f"params.{key}={getattr(params, key)}: expected a share in (0, 1)")
     for key, least in (("epochs", 0), ("every", 1), ("batch", 1)):
-        if getattr(params.interlude, key) < least:
-            raise StageError(f"params.interlude.{key}={getattr(params.interlude, key)}: expected {least} or more")
+        at_least(f"interlude.{key}", getattr(params.interlude, key), least)
     precision.check(params.precision.levels, params.precision.mean)
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from stages.lib.checks import at_least, between, one_of
 from stages.lib.stage import StageError, field
 
 CANDIDATES = (
@@ -22,7 +23,7 @@ class Images:
         """StageError for a value out of range."""
         at_least("images.canvas", self.canvas, 0)
         at_least("images.limit", self.limit, 0)
-        within("images.noise", self.noise, 0.0, math.inf)
+        between("images.noise", self.noise, 0.0, math.inf)
 
 
 @dataclass
@@ -87,13 +88,13 @@ class SearchParams:
         if self.checkpoint and self.checkpoint not in self.prune:
             raise StageError(f"search.checkpoint={self.checkpoint}: expected 0 or one of prune={self.prune}")
         for key in ("lr", "weight_decay", "alpha_lr", "alpha_decay", "alpha_init", "dropout_decay", "indicator"):
-            within(f"search.{key}", getattr(self, key), 0.0, math.inf)
+            between(f"search.{key}", getattr(self, key), 0.0, math.inf)
         for key in ("momentum", "dropout"):
-            within(f"search.{key}", getattr(self, key), 0.0, 1.0)
+            between(f"search.{key}", getattr(self, key), 0.0, 1.0)
         if len(self.alpha_betas) != 2 or not all(0 <= beta < 1 for beta in self.alpha_betas):
             raise StageError(f"search.alpha_betas={self.alpha_betas}: expected two numbers in [0, 1)")
         for key in ("temperature", "temperature_decay", "clip"):
-            within(f"search.{key}", getattr(self, key), 1e-6, math.inf)
+            between(f"search.{key}", getattr(self, key), 1e-6, math.inf)
         one_of("search.accuracy", self.accuracy, ("mean", "last"))
 
     def fits(self, space: SpaceParams) -> None:
@@ -140,10 +141,10 @@ class TrainParams:
         for key in ("pad", "cutout"):
             at_least(f"train.{key}", getattr(self, key), 0)
         for key in ("lr", "lr_decay", "weight_decay", "auxiliary"):
-            within(f"train.{key}", getattr(self, key), 0.0, math.inf)
+            between(f"train.{key}", getattr(self, key), 0.0, math.inf)
         for key in ("momentum", "smoothing", "drop_path"):
-            within(f"train.{key}", getattr(self, key), 0.0, 1.0)
-        within("train.clip", self.clip, 1e-6, math.inf)
+            between(f"train.{key}", getattr(self, key), 0.0, 1.0)
+        between("train.clip", self.clip, 1e-6, math.inf)
 
 
 @dataclass
@@ -156,7 +157,7 @@ class RandomParams:
     def check(self) -> None:
         """StageError for a value out of range."""
         at_least("random.epochs", self.epochs, 1)
-        within("random.lr", self.lr, 0.0, math.inf)
+        between("random.lr", self.lr, 0.0, math.inf)
 
 
 @dataclass
@@ -180,21 +181,3 @@ class PlantedParams:
     def check(self) -> None:
         """StageError for a value out of range."""
         at_least("planted.drops", self.drops, 1)
-
-
-def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    """StageError unless the value is allowed."""
-    if value not in allowed:
-        raise StageError(f"{key}={value}: expected one of {', '.join(allowed)}")
-
-
-def within(key: str, value: float, low: float, high: float) -> None:
-    """StageError unless low <= value < high (NaN is refused)."""
-    if not low <= value < high:
-        raise StageError(f"{key}={value}: expected a number from {low:g} up to but without {high:g}")
-
-
-def at_least(key: str, value: int, least: int) -> None:
-    """StageError for a smaller value."""
-    if value < least:
-        raise StageError(f"{key}={value}: expected {least} or more")

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stages.lib.checks import at_least
 from stages.lib.stage import MISSING, StageError, field, stage
-from stages.papers.focusformer.settings import Sampler, Space, Supernet, at_least
+from stages.papers.focusformer.settings import Sampler, Space, Supernet
 
 if TYPE_CHECKING:
     from stages.papers.focusformer.space import Architecture

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from stages.lib.checks import above, at_least, between, one_of
 from stages.lib.stage import StageError, field
 
 BACKBONES = ("edsr", "rdn", "carn", "imdn")
@@ -31,8 +32,7 @@ class Backbone:
         if self.name == "imdn" and self.features % 4:
             raise StageError(f"params.net.features={self.features}: imdn splits off a quarter; expected a multiple of 4")
         for name in ("res_scale", "unit"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise StageError(f"params.net.{name}={getattr(self, name)}: expected a finite number above 0")
+            above(f"net.{name}", getattr(self, name))
 
 
 @dataclass
@@ -102,21 +102,3 @@ class Evaluation:
             at_least(f"evaluate.{name}", getattr(self, name), 0)
         if self.tile and self.tile <= 2 * self.margin:
             raise StageError(f"params.evaluate.tile={self.tile}: expected more than twice margin={self.margin}")
-
-
-def at_least(key: str, value: int, least: int) -> None:
-    """StageError if a count is too small."""
-    if value < least:
-        raise StageError(f"params.{key}={value}: expected {least} or more")
-
-
-def between(key: str, value: float, low: float, high: float) -> None:
-    """StageError unless low <= value < high."""
-    if not low <= value < high:
-        raise StageError(f"params.{key}={value}: expected a finite number of {low:g} or more and below {high:g}")
-
-
-def one_of(key: str, value: object, names: tuple) -> None:
-    """StageError unless the value is one of the names."""
-    if value not in names:
-        raise StageError(f"params.{key}={value}: expected one of {', '.join(map(str, names))}")

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.checks import at_least, between
 from stages.lib.stage import MISSING, StageError, field
 from stages.papers.greedy_network_enlarging.allocation import Allocation
 
@@ -156,15 +157,3 @@ class SearchConfig:
     net: Base = field(default_factory=Base)
     search: Search = field(default_factory=Search)
     proxy: Proxy = field(default_factory=Proxy)
-
-
-def between(key: str, value: float, low: float, high: float) -> None:
-    """StageError unless low <= value < high (NaN is refused)."""
-    if not low <= value < high:
-        raise StageError(f"{key}={value}: expected a number from {low:g} up to but without {high:g}")
-
-
-def at_least(key: str, value: int, least: int) -> None:
-    """StageError for a smaller value."""
-    if value < least:
-        raise StageError(f"{key}={value}: expected {least} or more")

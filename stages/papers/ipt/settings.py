@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from stages.lib.checks import at_least, between, one_of
 from stages.lib.stage import StageError, field
 from stages.papers.ipt.tasks import task
 
@@ -191,21 +192,3 @@ class Finetune:
         for target in self.targets:
             if task(target.task).scale != task(target.start).scale:
                 raise StageError(f"finetune.targets: {target.task} cannot start from {target.start}: its scale differs")
-
-
-def at_least(key: str, value: int, least: int) -> None:
-    """StageError if a count is too small."""
-    if value < least:
-        raise StageError(f"params.{key}={value}: expected {least} or more")
-
-
-def between(key: str, value: float, low: float, high: float) -> None:
-    """StageError unless low <= value < high."""
-    if not low <= value < high:
-        raise StageError(f"params.{key}={value}: expected a finite number of {low:g} or more and below {high:g}")
-
-
-def one_of(key: str, value: str, names: tuple[str, ...]) -> None:
-    """StageError unless the value is one of the names."""
-    if value not in names:
-        raise StageError(f"params.{key}={value}: expected one of {', '.join(names)}")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stages.lib import macs, training
+from stages.lib.checks import at_least, one_of
 from stages.lib.data import Split
 from stages.lib.dense import augmentation
 from stages.lib.errors import StageError
@@ -37,14 +38,11 @@ def check(params: "GateParams") -> None:
     for name, rate in params.keep_rates.items():
         find(name)
         check_rate(rate, f"params.keep_rates.{name}")
-    if params.form not in FORMS:
-        raise StageError(f"params.form={params.form}: expected one of {', '.join(FORMS)}")
+    one_of("form", params.form, FORMS)
     for key, least in (("epochs", 1), ("batch", 2), ("warmup", 0), ("hold", 0), ("every", 1), ("squeeze", 1), ("match", 0)):
-        if getattr(params, key) < least:
-            raise StageError(f"params.{key}={getattr(params, key)}: expected {least} or more")
+        at_least(key, getattr(params, key), least)
     for key in ("lam", "gamma", "weight_decay", "easy", "exponent", "gate_scale"):
-        if not 0.0 <= getattr(params, key) < float("inf"):
-            raise StageError(f"params.{key}={getattr(params, key)}: expected a finite number of 0 or more")
+        at_least(key, getattr(params, key), 0)
     if not 0.0 < params.static_share < 1.0:
         raise StageError(f"params.static_share={params.static_share}: expected a share between 0 and 1")
     if not params.easy > 0.0:

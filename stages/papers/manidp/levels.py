@@ -5,8 +5,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from stages.lib.checks import at_least
 from stages.lib.data import Split
-from stages.lib.errors import StageError
 from stages.lib.runtime import derive_seed
 
 
@@ -16,8 +16,7 @@ def with_levels(split: Split, largest: float, seed: int) -> tuple[Split, Tensor]
     Deviations are in units of pixels in [0, 1] as the split holds them before normalisation. What is drawn follows from
     the seed and the split's name, so all arms and repetitions see one data set. 0 leaves the images as they are.
     """
-    if not 0.0 <= largest < float("inf"):
-        raise StageError(f"params.noise={largest}: expected a finite number of 0 or more")
+    at_least("noise", largest, 0)
     generator = torch.Generator().manual_seed(derive_seed(seed, "noise levels", split.name))
     levels = torch.rand(len(split), generator=generator) * largest
     if largest == 0.0:

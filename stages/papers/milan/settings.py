@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from stages.lib.checks import above, at_least, between
 from stages.lib.stage import MISSING, StageError, field
 from stages.lib.vit.settings import Recipe
 from stages.papers.milan.arms import find
@@ -33,8 +34,7 @@ class Scenes:
         for name in ("noise", "contrast"):
             between(f"images.{name}", getattr(self, name), 0.0, math.inf)
         between("images.floor", self.floor, 0.0, 1.0)
-        if not 0.0 < self.scale < math.inf:
-            raise StageError(f"params.images.scale={self.scale}: expected a finite number above 0")
+        above("images.scale", self.scale)
         if set(self.originals) != set(ROLES):
             raise StageError(f"params.images.originals: expected {', '.join(ROLES)}, got {', '.join(self.originals)}")
 
@@ -113,8 +113,7 @@ class Teacher:
         at_least("teacher.joint", self.joint, 1)
         at_least("teacher.pairs", self.pairs, 1)
         for name in ("temperature", "scale_limit"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise StageError(f"params.teacher.{name}={getattr(self, name)}: expected a finite number above 0")
+            above(f"teacher.{name}", getattr(self, name))
 
 
 @dataclass
@@ -149,8 +148,7 @@ class Student:
 
     def check(self) -> None:
         """StageError for a value out of range."""
-        if not 0.0 <= self.mask_ratio < 1.0:
-            raise StageError(f"params.student.mask_ratio={self.mask_ratio}: expected 0 or more and below 1")
+        between("student.mask_ratio", self.mask_ratio, 0.0, 1.0)
         at_least("student.average_targets", self.average_targets, 1)
         at_least("student.scenes", self.scenes, 1)
         for name in self.arms:
@@ -173,8 +171,7 @@ class Transfer:
         """StageError for a value out of range."""
         at_least("transfer.labels", self.labels, 1)
         at_least("transfer.tested", self.tested, 1)
-        if not 0.0 < self.probe_c < math.inf:
-            raise StageError(f"params.transfer.probe_c={self.probe_c}: expected a finite number above 0")
+        above("transfer.probe_c", self.probe_c)
         if not 0.0 < self.layer_decay <= 1.0:
             raise StageError(f"params.transfer.layer_decay={self.layer_decay}: expected a number in (0, 1]")
         between("transfer.drop_path", self.drop_path, 0.0, 1.0)
@@ -192,15 +189,3 @@ class Common:
     threads: int = MISSING
     device: str = MISSING
     images: Scenes = field(default_factory=Scenes)
-
-
-def at_least(key: str, value: int, least: int) -> None:
-    """StageError if a count is too small."""
-    if value < least:
-        raise StageError(f"params.{key}={value}: expected {least} or more")
-
-
-def between(key: str, value: float, low: float, high: float) -> None:
-    """StageError unless low <= value < high."""
-    if not low <= value < high:
-        raise StageError(f"params.{key}={value}: expected a finite number of {low:g} or more and below {high:g}")

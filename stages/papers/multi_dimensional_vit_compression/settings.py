@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from stages.lib.checks import at_least, between, one_of
 from stages.lib.stage import MISSING, StageError, field
 from stages.lib.vit.settings import Recipe
 
@@ -25,8 +26,7 @@ class Images:
         """StageError for a value out of range."""
         for name, least in (("side", 1), ("shift", 0), ("copies", 1), ("clutter", 0), ("held_out", 1)):
             at_least(f"images.{name}", getattr(self, name), least)
-        if not 0.0 <= self.noise < math.inf:
-            raise StageError(f"params.images.noise={self.noise}: expected a finite number of 0 or more")
+        at_least("images.noise", self.noise, 0)
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Search:
     def check(self) -> None:
         """StageError for a value out of range."""
         for name, least in (("initial", 2), ("steps", 0), ("pool", 1), ("restarts", 0), ("draws", 1)):
-            at_least(f"{name}", getattr(self, name), least)
+            at_least(name, getattr(self, name), least)
         for name in ("budget", "tight", "bound", "bound_alone"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise StageError(f"params.{name}={getattr(self, name)}: expected a share between 0 and 1")
@@ -144,21 +144,3 @@ class SearchConfig:
     threads: int = MISSING
     device: str = MISSING
     train: Train = field(default_factory=Train)
-
-
-def at_least(key: str, value: int, least: int) -> None:
-    """StageError if a count is too small."""
-    if value < least:
-        raise StageError(f"params.{key}={value}: expected {least} or more")
-
-
-def between(key: str, value: float, low: float, high: float) -> None:
-    """StageError unless low <= value < high."""
-    if not low <= value < high:
-        raise StageError(f"params.{key}={value}: expected a finite number of {low:g} or more and below {high:g}")
-
-
-def one_of(key: str, value: str, names: tuple[str, ...]) -> None:
-    """StageError unless the value is one of the names."""
-    if value not in names:
-        raise StageError(f"params.{key}={value}: expected one of {', '.join(names)}")
