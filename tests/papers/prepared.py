@@ -1,6 +1,7 @@
 """What the tests of stage scripts share: small prepared data sets, workspaces, runs that pass and runs that must fail."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -36,9 +37,35 @@ def project(folder: Path) -> Path:
     return folder
 
 
-def outputs(folder: str) -> dict[str, bytes]:
+def outputs(folder: str = "runs") -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(p): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
+
+
+def digits(folder: Path) -> Path:
+    """A folder with the parameters and digits prepared."""
+    shutil.copytree(ROOT / "params", folder / "params")
+    prepare(folder / "runs/prepare", "digits", (1, 8, 8))
+    return folder
+
+
+def refusal(capsys: pytest.CaptureFixture, action: Callable[[], object]) -> str:
+    """The one line on stderr of an action that must fail with status 1 and leave everything below runs/ as it was.
+
+    What an interrupted training keeps for its continuation (.scratch) does not count.
+    """
+    before = _settled()
+    with pytest.raises(SystemExit) as stopped:
+        action()
+    assert stopped.value.code == 1
+    text = capsys.readouterr().err
+    assert text.startswith("error: ") and text.count("\n") == 1, text
+    assert _settled() == before
+    return text
+
+
+def _settled() -> dict[str, bytes]:
+    return {name: content for name, content in outputs().items() if ".scratch" not in name}
 
 
 class Stages:
@@ -61,16 +88,8 @@ class Stages:
         self.scripts[script].main([f"{key}={value}" for key, value in words.items()] + list(more))
 
     def refused(self, capsys: pytest.CaptureFixture, script: str, *more: str, **keys: object) -> str:
-        """The one line on stderr of a run that must fail with status 1, leaving no half-written file and no folder that looks complete."""
-        before = set(Path("runs").rglob("manifest.json"))
-        with pytest.raises(SystemExit) as stopped:
-            self.run(script, *more, **keys)
-        assert stopped.value.code == 1
-        text = capsys.readouterr().err
-        assert text.startswith("error: ") and text.count("\n") == 1, text
-        assert not list(Path("runs").rglob("*.tmp"))
-        assert set(Path("runs").rglob("manifest.json")) <= before
-        return text
+        """The one line of a run that must fail and change nothing."""
+        return refusal(capsys, lambda: self.run(script, *more, **keys))
 
     def rows(self, dataset: str, arm: str, seed: int = 0) -> dict[tuple[int, str], float]:
         """Values of an arm's metrics file by repetition and metric."""

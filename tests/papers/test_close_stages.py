@@ -14,7 +14,7 @@ from stages.lib.errors import StageError
 from stages.papers.close import arms, division, figures, quality, rank, space, supernets, training, truth
 from stages.papers.close.settings import ARMS, CHOICE, SAMPLED
 from stages.report import schema
-from tests.papers.prepared import outputs, prepare
+from tests.papers.prepared import digits, outputs, refusal
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {"truth": truth, "supernets": supernets, "rank": rank, "figures": figures}
@@ -23,43 +23,27 @@ FAST = ["params.epochs=2", "params.schedule=[1,1,2]", "params.checkpoints=[1,2]"
 torch.set_num_threads(1)
 
 
-def begin(folder: Path) -> Path:
-    """Params and the prepared data set."""
-    shutil.copytree(ROOT / "params", folder / "params")
-    prepare(folder / "runs/prepare", "digits", (1, 8, 8))
-    return folder
-
-
 def run(script: str, *more: str, **keys: object) -> None:
     """Runs a stage script's main with command-line words."""
     words = {"scale": "smoke", "dataset": "digits", **({} if script == "truth" else {"seed": 0}), **keys}
     SCRIPTS[script].main([f"{key}={value}" for key, value in words.items()] + list(more))
 
 
-def refused(capsys, script: str, *more: str, **keys: object) -> str:
-    """The one line on stderr of a run that must fail with status 1 and write nothing."""
-    before = outputs("runs")
-    with pytest.raises(SystemExit) as stopped:
-        run(script, *more, **keys)
-    assert stopped.value.code == 1
-    text = capsys.readouterr().err
-    assert text.startswith("error: ") and text.count("\n") == 1, text
-    left = outputs("runs")
-    assert {name: left[name] for name in left if ".scratch" not in name} == before
-    return text
+def refused(capsys: pytest.CaptureFixture, script: str, *more: str, **keys: object) -> str:
+    return refusal(capsys, lambda: run(script, *more, **keys))
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh folder, which is also the current one."""
-    monkeypatch.chdir(begin(tmp_path))
+    monkeypatch.chdir(digits(tmp_path))
     return tmp_path
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which truth, supernets and rank have run once."""
-    folder = begin(tmp_path_factory.mktemp("close"))
+    folder = digits(tmp_path_factory.mktemp("close"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for script in ("truth", "supernets", "rank"):

@@ -1,6 +1,5 @@
 """FocusFormer's stage scripts at the smoke scale, in a folder of their own: outputs, wrong input, the paper's settings."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from stages.lib import artifacts, data, macs, training, weights
 from stages.papers.focusformer import audit, cost, experiment, figures, oracle, search, shakedown, train
 from stages.papers.focusformer.arms import ARMS, SUPERNETS
 from stages.report import schema
-from tests.papers.prepared import prepare
+from tests.papers.prepared import digits, outputs, refusal
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {"train": train, "search": search, "oracle": oracle}
@@ -21,9 +20,7 @@ torch.set_num_threads(1)
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with params and digits prepared, which is also the current folder."""
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    monkeypatch.chdir(tmp_path)
-    prepare(tmp_path / "runs/prepare", "digits", (1, 8, 8))
+    monkeypatch.chdir(digits(tmp_path))
     return tmp_path
 
 
@@ -33,20 +30,8 @@ def run(script: str, *more: str, **keys: object) -> None:
     SCRIPTS[script].main([f"{key}={value}" for key, value in words.items()] + list(more))
 
 
-def refused(capsys, script: str, *more: str, **keys: object) -> str:
-    """The one line on stderr of a run that must fail with status 1 and leave nothing of it behind."""
-    before = outputs()
-    with pytest.raises(SystemExit) as stopped:
-        run(script, *more, **keys)
-    assert stopped.value.code == 1
-    text = capsys.readouterr().err
-    assert text.startswith("error: ") and text.count("\n") == 1, text
-    assert outputs() == before
-    return text
-
-
-def outputs() -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(Path("runs/focusformer").rglob("*")) if p.is_file()}
+def refused(capsys: pytest.CaptureFixture, script: str, *more: str, **keys: object) -> str:
+    return refusal(capsys, lambda: run(script, *more, **keys))
 
 
 def everything(seed: int = 0, *more: str) -> None:
@@ -66,7 +51,7 @@ def rows(dataset: str, seed: int = 0) -> dict[tuple[str, int, str], float]:
 def test_all_arms_go_through_and_give_the_same_bytes_again(workspace):
     everything()
     run("oracle")
-    first, found, test = outputs(), rows("digits"), data.load("digits", "test")
+    first, found, test = outputs("runs/focusformer"), rows("digits"), data.load("digits", "test")
     assert {arm for arm, *_ in found} == set(ARMS)
     folder = Path("runs/focusformer/search/smoke/digits/0")
     artifacts.verify_manifest(folder / "manifest.json")
@@ -82,7 +67,7 @@ def test_all_arms_go_through_and_give_the_same_bytes_again(workspace):
         assert macs.count(net, test.x[:1]) == found["focus_decode", 0, f"macs_{i}"]
     everything()
     run("oracle")
-    assert outputs() == first and not list(Path("runs").rglob("*.state"))
+    assert outputs("runs/focusformer") == first and not list(Path("runs").rglob("*.state"))
     claims = schema.parse(yaml.safe_load((ROOT / "params/focusformer/claim.yaml").read_text()), "claim.yaml").claims
     for claim in claims:
         for arm in (claim.method_arm, claim.baseline_arm):

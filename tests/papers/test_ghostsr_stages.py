@@ -14,6 +14,7 @@ from stages.lib.restoration import degrade, quality, sets
 from stages.papers.ghostsr import audit, evaluate, figures, finetune, folders, measure, pretrain, saved, shakedown
 from stages.papers.ghostsr.arms import TRAINED
 from stages.report import schema
+from tests.papers.prepared import outputs, refusal
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}
@@ -68,25 +69,13 @@ def everything(*more: str, seed: int = 0) -> None:
         run(script, *(word for word in more if script != "pretrain" or not word.startswith("arms=")), seed=seed)
 
 
-def outputs() -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(Path("runs/ghostsr").rglob("*")) if p.is_file()}
-
-
 def rows(seed: int = 0) -> dict[tuple[str, int, str], float]:
     content = artifacts.read_json(folders.metrics("smoke", seed))
     return {(row["arm"], row["seed"], row["metric"]): row["value"] for row in content["rows"]}
 
 
 def refused(capsys: pytest.CaptureFixture, script: str, *more: str) -> str:
-    """The one line on stderr of a run that must fail with status 1 and leave nothing of it behind."""
-    before = outputs()
-    with pytest.raises(SystemExit) as stopped:
-        run(script, *more)
-    assert stopped.value.code == 1
-    text = capsys.readouterr().err
-    assert text.startswith("error: ") and text.count("\n") == 1, text
-    assert outputs() == before
-    return text
+    return refusal(capsys, lambda: run(script, *more))
 
 
 # --- what comes out -------------------------------------------------------------------------------
@@ -94,7 +83,7 @@ def refused(capsys: pytest.CaptureFixture, script: str, *more: str) -> str:
 
 def test_all_arms_go_through_and_give_the_same_bytes_again(workspace):
     everything()
-    first, found = outputs(), rows()
+    first, found = outputs("runs/ghostsr"), rows()
     folder = folders.folder("evaluated", "smoke", 0)
     for stage in ("pretrained", "nets", "evaluated"):
         folders.verified(folders.folder(stage, "smoke", 0))
@@ -116,7 +105,7 @@ def test_all_arms_go_through_and_give_the_same_bytes_again(workspace):
         for arm in (claim.method_arm, claim.baseline_arm):
             assert (arm, 0, claim.metric) in found
     everything()
-    assert outputs() == first and not list(Path("runs").rglob("*.state"))
+    assert outputs("runs/ghostsr") == first and not list(Path("runs").rglob("*.state"))
 
 
 @pytest.mark.slow
@@ -375,7 +364,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(workspace, monkeypatch):
     run("pretrain")
     words = ("arms=[ghost]", "params.steps=6", "params.epoch=3")
     run("finetune", *words)
-    wanted = outputs()
+    wanted = outputs("runs/ghostsr")
     shutil.rmtree("runs/ghostsr/nets")
     kept = resume.Keeper.save
 
@@ -389,4 +378,4 @@ def test_a_killed_training_goes_on_to_the_same_bytes(workspace, monkeypatch):
             run("finetune", *words)
     assert list(Path("runs").rglob("*.state"))
     run("finetune", *words)
-    assert outputs() == wanted and not list(Path("runs").rglob("*.state"))
+    assert outputs("runs/ghostsr") == wanted and not list(Path("runs").rglob("*.state"))

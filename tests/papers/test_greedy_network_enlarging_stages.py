@@ -19,7 +19,7 @@ from stages.papers.greedy_network_enlarging import choose, evaluate, figures, sa
 from stages.papers.greedy_network_enlarging.allocation import from_record
 from stages.papers.greedy_network_enlarging.arms import ARMS
 from stages.report import schema
-from tests.papers.prepared import prepare
+from tests.papers.prepared import digits, outputs, refusal
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {"evaluate": evaluate, "choose": choose, "sample": sample, "train": train, "figures": figures}
@@ -30,9 +30,7 @@ DIMENSIONS = ("depth", "width", "resolution")
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with params and digits prepared, which is also the current folder."""
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    monkeypatch.chdir(tmp_path)
-    prepare(tmp_path / "runs/prepare", "digits", (1, 8, 8))
+    monkeypatch.chdir(digits(tmp_path))
     return tmp_path
 
 
@@ -50,19 +48,8 @@ def search(*more: str, steps: tuple[int, ...] = (1, 2, 3), **keys: object) -> No
         run("choose", *more, step=step, **keys)
 
 
-def refused(capsys, script: str, *more: str, **keys: object) -> str:
-    """The one line on stderr of a run that must fail with status 1."""
-    with pytest.raises(SystemExit) as stopped:
-        run(script, *more, **keys)
-    assert stopped.value.code == 1
-    text = capsys.readouterr().err
-    assert text.startswith("error: ") and text.count("\n") == 1, text
-    assert not list(Path("runs").rglob("*.tmp"))
-    return text
-
-
-def outputs() -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(RUNS.rglob("*")) if p.is_file()}
+def refused(capsys: pytest.CaptureFixture, script: str, *more: str, **keys: object) -> str:
+    return refusal(capsys, lambda: run(script, *more, **keys))
 
 
 def choice(step: int, seed: int = 0) -> dict:
@@ -120,9 +107,9 @@ def test_a_search_ends_in_trained_nets_of_equal_macs(workspace):
 
 def test_the_same_bytes_again_and_repetitions_are_searches_of_their_own(workspace):
     search("repeats=2", steps=(1,), seed=3)
-    first = outputs()
+    first = outputs(str(RUNS))
     search("repeats=2", steps=(1,), seed=3)
-    assert outputs() == first
+    assert outputs(str(RUNS)) == first
     together = artifacts.read_json(RUNS / "step1/smoke/digits/choice/3.json")["repetitions"]
     for seed, row in zip((6, 7), together, strict=True):
         search(steps=(1,), seed=seed)
@@ -269,10 +256,10 @@ def test_a_stopped_evaluation_goes_on_to_the_same_bytes(workspace):
     resumed = start()
     text, error = resumed.communicate(timeout=120)
     assert resumed.returncode == 0 and "resumed at epoch" in text, error
-    first = outputs()
+    first = outputs(str(RUNS))
     shutil.rmtree(RUNS)
     assert start().wait(timeout=120) == 0
-    assert outputs() == first
+    assert outputs(str(RUNS)) == first
 
 
 torch.set_num_threads(1)

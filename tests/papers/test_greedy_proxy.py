@@ -1,7 +1,6 @@
 """The evaluator of the search and the recipe of trainings: remembered scores, divided data, rates, averaged weights."""
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from stages.papers.greedy_network_enlarging import evaluate, proxy, recipe
 from stages.papers.greedy_network_enlarging.allocation import Allocation
 from stages.papers.greedy_network_enlarging.settings import Base, Recipe
 from stages.papers.greedy_network_enlarging.space import space_of
-from tests.papers.prepared import prepare
+from tests.papers.prepared import digits
 
 ROOT = Path(__file__).parents[2]
 RECIPE = Recipe(2, 0.1, 0.5, 0.0, 0.0, 0.9, True, 5e-4, 50, 0.1, 0.0, 0, False, 0)
@@ -22,9 +21,7 @@ RECIPE = Recipe(2, 0.1, 0.5, 0.0, 0.0, 0.9, True, 5e-4, 50, 0.1, 0.0, 0, False, 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with params and digits prepared, which is also the current folder."""
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    monkeypatch.chdir(tmp_path)
-    prepare(tmp_path / "runs/prepare", "digits", (1, 8, 8))
+    monkeypatch.chdir(digits(tmp_path))
     return tmp_path
 
 

@@ -16,6 +16,7 @@ from stages.lib.restoration import sets
 from stages.papers.ipt import audit, experiment, figures, finetune, photographs, pretrain, scratch, shakedown
 from stages.papers.ipt.arms import PRETRAINED, SCRATCH
 from stages.report import schema
+from tests.papers.prepared import outputs, refusal
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {"pretrain": pretrain, "finetune": finetune, "scratch": scratch}
@@ -74,20 +75,8 @@ def run(script: str, *more: str, **keys: object) -> None:
     SCRIPTS[script].main([f"{key}={value}" for key, value in words.items()] + list(more))
 
 
-def refused(capsys, script: str, *more: str, **keys: object) -> str:
-    """The one line on stderr of a run that must fail with status 1 and leave nothing of it behind."""
-    before = outputs()
-    with pytest.raises(SystemExit) as stopped:
-        run(script, *more, **keys)
-    assert stopped.value.code == 1
-    text = capsys.readouterr().err
-    assert text.startswith("error: ") and text.count("\n") == 1, text
-    assert outputs() == before
-    return text
-
-
-def outputs() -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(Path("runs/ipt").rglob("*")) if p.is_file()}
+def refused(capsys: pytest.CaptureFixture, script: str, *more: str, **keys: object) -> str:
+    return refusal(capsys, lambda: run(script, *more, **keys))
 
 
 def everything(*more: str, seed: int = 0) -> None:
@@ -146,10 +135,10 @@ def undrawn(capsys, word: str) -> str:
 def test_the_same_bytes_again_and_repetitions_are_the_single_ones(workspace):
     run("pretrain")
     run("finetune")
-    first = outputs()
+    first = outputs("runs/ipt")
     run("pretrain")
     run("finetune")
-    assert outputs() == first and not list(Path("runs").rglob("*.state"))
+    assert outputs("runs/ipt") == first and not list(Path("runs").rglob("*.state"))
     for script in ("pretrain", "finetune"):
         run(script, "repeats=2", seed=1)
         run(script, seed=2)

@@ -24,7 +24,7 @@ from stages.papers.multi_dimensional_vit_compression import space as spaces
 from stages.papers.multi_dimensional_vit_compression.arms import ARMS
 from stages.papers.multi_dimensional_vit_compression.gated import dense_shape
 from stages.report import schema
-from tests.papers.prepared import Stages, outputs, prepare
+from tests.papers.prepared import Stages, digits, outputs
 
 ROOT = Path(__file__).parents[2]
 SLUG = "multi_dimensional_vit_compression"
@@ -50,9 +50,7 @@ def rows(seed: int = 0) -> dict[tuple[str, int, str], float]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with params and digits prepared, in which all stages have run."""
-    folder = tmp_path_factory.mktemp("mdvit")
-    shutil.copytree(ROOT / "params", folder / "params")
-    prepare(folder / "runs/prepare", "digits", (1, 8, 8))
+    folder = digits(tmp_path_factory.mktemp("mdvit"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         everything()

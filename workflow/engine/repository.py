@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sys
 import time
@@ -40,7 +41,23 @@ def repository_lock(repo: Repo) -> Iterator[None]:
     with queue.open("a") as handle:
         fcntl.lockf(handle, fcntl.LOCK_EX)
         with repo.lock:
+            _drop_torn_rwlock(Path(repo.tmp_dir) / "rwlock")
             yield
+
+
+def _drop_torn_rwlock(path: Path) -> None:
+    """Remove DVC's list of files in use if a process was killed while it wrote it.
+
+    DVC writes it in place and refuses to work with half a list. All who write it hold the repository lock, as the caller
+    does, so half a list is nobody's work in progress; what it said of processes that still run is lost either way.
+    """
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        print(f"{path}: cut off when a process was killed; removed", file=sys.stderr, flush=True)
+        path.unlink(missing_ok=True)
 
 
 def locked(repo: Repo, step: Callable[[], T]) -> T:
