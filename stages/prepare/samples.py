@@ -1,11 +1,13 @@
-"""The embedded samples: real images that ship inside two dependencies, written in the publishers' layouts.
+"""The embedded samples: real images that ship inside two dependencies, generated sensor signals, in the publishers' layouts.
 
 - cifar10: 32x32 patches of ten photographs of scikit-image and scikit-learn; the class is the photograph.
   Train, validation (data_batch_5) and test patches come from disjoint cells of each photograph.
 - cifar100: as cifar10, smaller; the coarse class is the photograph, the fine class its left or right half.
 - digits: the 1,797 digits of scikit-learn, which are the UCI set's optdigits.tes.
+- mnist: the same digits enlarged to 28x28, divided into train and t10k.
 - imagenet, tiny_imagenet: larger pieces of the same photographs as JPEG files (see image_samples.py).
 - div2k, benchmarks, rain: crops of these and further photographs, whole photographs to a split (see restoration_samples.py).
+- uci_har, usc_had, skoda, motionsense: generated signals in the layouts of these sensor sets (see sensor_samples.py).
 
     python -m stages.prepare.samples [--root data/sample]
 
@@ -23,6 +25,7 @@ from pathlib import Path
 import numpy
 
 from stages.lib import artifacts
+from stages.lib.data import stratified
 from stages.lib.errors import StageError, report
 from stages.lib.runtime import derive_seed, installed
 from stages.prepare import pickles
@@ -218,31 +221,65 @@ def _split100(halves: dict[str, numpy.ndarray], split: str, total: int, recipe: 
     return x[order].reshape(len(y), -1), y[order], files[order]
 
 
-def make_digits(folder: Path) -> list[Path]:
-    """Write scikit-learn's digits as the UCI test file `optdigits.tes`: 64 counts 0-16 and the label a line."""
+def digit_counts() -> numpy.ndarray:
+    """scikit-learn's 1,797 digits as int64 [N, 65]: 64 counts 0-16 and the label."""
     source = installed_folder("sklearn/datasets/data") / "digits.csv.gz"
     try:
         lines = gzip.decompress(source.read_bytes()).decode("ascii").split()
     except (OSError, EOFError, ValueError) as error:
         raise StageError(f"{source}: cannot be read; install the pinned scikit-learn") from error
-    rows = [[int(float(value)) for value in line.split(",")] for line in lines]
+    return numpy.array([[int(float(value)) for value in line.split(",")] for line in lines])
+
+
+def make_digits(folder: Path) -> list[Path]:
+    """Write scikit-learn's digits as the UCI test file `optdigits.tes`: 64 counts 0-16 and the label a line."""
     path = folder / "optdigits.tes"
-    artifacts.write_bytes(path, "".join(",".join(map(str, row)) + "\n" for row in rows).encode("ascii"))
+    artifacts.write_bytes(path, "".join(",".join(map(str, row)) + "\n" for row in digit_counts().tolist()).encode("ascii"))
     return [path]
+
+
+def make_mnist(folder: Path, test: int = 597, seed: int = 1998) -> list[Path]:
+    """Write scikit-learn's digits, enlarged to 28x28, as the four IDX files of MNIST (not gzipped, for gzip's bytes depend
+    on its build); `test` of them are t10k, the others train, classes in proportion.
+    """
+    table = digit_counts()
+    x, y = enlarged(table[:, :64].reshape(-1, 8, 8)), table[:, 64]
+    parts = stratified(y, {"t10k": test, "train": len(y) - test}, seed)
+    written = []
+    for part, index in parts.items():
+        for kind, magic, values in (("images-idx3", 2051, x[index]), ("labels-idx1", 2049, y[index].astype(numpy.uint8))):
+            header = numpy.array([magic, *values.shape], ">u4").tobytes()
+            written.append(folder / f"{part}-{kind}-ubyte")
+            artifacts.write_bytes(written[-1], header + values.tobytes())
+    return written
+
+
+def enlarged(counts: numpy.ndarray) -> numpy.ndarray:
+    """Bilinear 28x28 grey levels uint8 [N, 28, 28] of counts 0-16 [N, 8, 8]; all positions are multiples of 1/14 pixel."""
+    place = numpy.clip(4 * numpy.arange(28) - 5, 0, 7 * 14)  # of the centre of each new pixel: ((i + 1/2) 8/28 - 1/2) 14
+    low, part = place // 14, place % 14
+    high = numpy.minimum(low + 1, 7)
+    rows = counts[:, low] * (14 - part)[:, None] + counts[:, high] * part[:, None]
+    both = rows[:, :, low] * (14 - part) + rows[:, :, high] * part
+    return ((both * 255 + 14 * 14 * 8) // (14 * 14 * 16)).astype(numpy.uint8)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write all samples below --root and print their hashes."""
-    from stages.prepare import image_samples, restoration_samples
+    from stages.prepare import image_samples, restoration_samples, sensor_samples
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("data/sample"), help="folder to write to")
     root = parser.parse_args(arguments).root
     try:
         paths = make_cifar10(root / "cifar10" / "cifar-10-batches-py") + make_cifar100(root / "cifar100" / "cifar-100-python")
-        for path in paths + make_digits(root / "digits"):
+        paths += make_digits(root / "digits") + make_mnist(root / "mnist" / "MNIST" / "raw")
+        for path in paths:
             print(f"{artifacts.sha256(path)}  {path.as_posix()}")
-        for folder, digest in {**image_samples.make_all(root, photographs()), **restoration_samples.make_all(root)}.items():
+        folders = (
+            image_samples.make_all(root, photographs()) | restoration_samples.make_all(root) | sensor_samples.make_all(root)
+        )
+        for folder, digest in folders.items():
             print(f"{digest}  {(root / folder).as_posix()}/")
     except (StageError, OSError) as error:
         return report(error)

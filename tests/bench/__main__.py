@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 from tests.bench import (
+    activation,
     circulant,
     compare,
     costs,
     discriminant,
     dynamic,
     engine,
+    episodes,
     ghost,
     latency,
     multi_dimensional,
@@ -30,6 +32,8 @@ PARTS = {
     "circulant": circulant.rows,
     "multi_dimensional": multi_dimensional.rows,
     "ghost": ghost.rows,
+    "episodes": episodes.rows,
+    "activation": activation.rows,
     "engine": engine.rows,
 }
 

@@ -30,7 +30,8 @@ def thin(
         return _dcp(cfg, dense, split, share, repetition, device), 1
     if cfg.method == "di":
         budget = int(share * macs.total(dense.record()).macs)
-        return greedy(dense, split, budget, "di", cfg.di, repetition, device)[0], 0
+        params = dataclasses.replace(cfg.di, limit=0)  # of all images here, however many its own experiment takes
+        return greedy(dense, split, budget, "di", params, repetition, device)[0], 0
     return _by_order(dense, share, cfg.method, repetition), 0
 
 
