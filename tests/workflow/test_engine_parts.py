@@ -45,6 +45,13 @@ def test_snapshot_names_what_differs() -> None:
     assert before.difference(Snapshot({"a.py": "1"}, {"p.yaml": {"lr": 2}})) == "lr in p.yaml"
 
 
+def test_numbers_as_keys_are_no_change() -> None:
+    """JSON, as which the plan is saved, has texts for keys."""
+    planned = Snapshot({}, {"p.yaml": {"macs": {"80": 1, "84": [2]}}})
+    assert planned.difference(Snapshot({}, {"p.yaml": {"macs": {80: 1, 84: [2]}}})) == ""
+    assert planned.difference(Snapshot({}, {"p.yaml": {"macs": {80: 1, 84: [3]}}})) == "macs in p.yaml"
+
+
 def test_imports_are_followed_transitively_and_inside_functions(tmp_path: Path) -> None:
     files = {
         "stages/run.py": "from stages.lib import one\n",

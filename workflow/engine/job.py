@@ -70,9 +70,14 @@ class Snapshot:
                 return path
         for file, values in self.params.items():
             for key, value in values.items():
-                if key in other.params.get(file, {}) and other.params[file][key] != value:
+                if key in other.params.get(file, {}) and _saved(other.params[file][key]) != _saved(value):
                     return f"{key} in {file}"
         return ""
+
+
+def _saved(value: Any) -> Any:
+    """A parameter as the saved plan gives it back, where keys are texts."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def edited_module(stage: PipelineStage) -> str:
