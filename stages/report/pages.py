@@ -50,13 +50,11 @@ def claims_page(claims: Sequence[ClaimView]) -> str:
     return template.render(css=_css(), claims=claims, counted=markdown.counted(list(claims)))
 
 
-def index_page(
-    results: Results, claims: Sequence[ClaimView], differences: Picture | None, figures: dict[str, list[Picture]]
-) -> str:
+def index_page(results: Results, claims: Sequence[ClaimView], figures: dict[str, list[Picture]]) -> str:
     """reports/index.html: claims, rules, figures, arms, audit. `figures` maps papers to their pictures."""
     return _environment().get_template("index.html.j2").render(
         css=_css(), claims=claims, tally=views.tally(list(claims)), meanings=list(text.MEANINGS.items()), kept=text.KEPT,
-        differences=differences, audit_header=views.AUDIT_HEADER,
+        audit_header=views.AUDIT_HEADER,
         papers=[_paper(results, slug, figures.get(slug, [])) for slug in results.slugs],
         audit_ok=int(results.audit["ok"].sum()), audit_count=len(results.audit), costs=_costs(results),
     )  # fmt: skip

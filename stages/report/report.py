@@ -59,7 +59,7 @@ def write(found: Results, folder: Path) -> list[Path]:
         "claims.md": markdown.claims_page(claims),
         "audit.md": markdown.audit_page(found),
         "claims.html": pages.claims_page(claims),
-        "index.html": pages.index_page(found, claims, next(iter(pictures.get(None, [])), None), pictures),
+        "index.html": pages.index_page(found, claims, pictures),
     }
     for slug in found.slugs:
         rendered[f"papers/{slug}.md"] = markdown.paper_page(
@@ -99,14 +99,14 @@ def _figures(found: Results, folder: Path, claims: list) -> tuple[dict, dict, li
     from stages.report.figures import plan, style
     from stages.report.pages import Picture
 
-    pictures: dict[str | None, list] = {}
+    pictures: dict[str, list] = {}
     captions: dict[str | None, list[tuple[str, str]]] = {}
     written: list[Path] = []
     for item in plan.all_figures(found, claims):
         png, svg = style.save(item.figure, folder / item.stem)
         written += [png, svg]
         captions.setdefault(item.paper, []).append((f"../figures/{png.name}", item.caption))
-        if item.stem != "claims":  # the page has the claims as a real table
+        if item.paper is not None:  # the page has the claims as a real table
             inlined = style.embed(svg.read_text(encoding="utf-8"), item.stem.replace("_", "-"), item.caption)
             pictures.setdefault(item.paper, []).append(Picture(Markup(inlined), item.caption))
     for slug in found.slugs:

@@ -88,6 +88,15 @@ def largest_scale(claims: list[ClaimView]) -> list[ClaimView]:
     return [view for view in claims if view.number == last[view.paper, view.id]]
 
 
+def first_headlines(claims: list[ClaimView]) -> list[ClaimView]:
+    """The first headline claim of each paper at its largest scale; the first claim of a paper that has none."""
+    found: dict[str, ClaimView] = {}
+    for view in largest_scale(claims):
+        if view.paper not in found or (view.kind == "headline" and found[view.paper].kind != "headline"):
+            found[view.paper] = view
+    return list(found.values())
+
+
 def scale_title(summary: Summary) -> str:
     """The scale; with the commit where the figures were kept from there."""
     return f"{summary.scale} ({summary.commit[:7]})" if summary.commit else summary.scale

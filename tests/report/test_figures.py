@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from stages.report import results, views
-from stages.report.figures import forest, picture, style, tradeoff, widths
+from stages.report.figures import picture, style, tradeoff, widths
 from tests.report.conftest import inside
 
 
@@ -72,7 +72,6 @@ def all_figures(found: results.Results) -> dict[str, Figure]:
     order, titles = summary.about["arms"], summary.about["arm_titles"]
     return {
         "claims": picture.draw(views.claim_views(found)),
-        "differences": forest.draw(found.claims),
         "accuracy": tradeoff.draw(patches, order),
         "many arms": tradeoff.draw(*crowd(patches)),
         "widths": widths.draw(layers, order, titles),
@@ -86,11 +85,19 @@ def test_no_text_overlaps_or_leaves_the_figure(found: results.Results) -> None:
         assert outside(figure) == [], name
 
 
+def test_each_paper_is_shown_by_its_first_headline(found: results.Results) -> None:
+    claims = views.claim_views(found)
+    shown = views.first_headlines(claims)
+    assert [view.paper for view in shown] == list(dict.fromkeys(view.paper for view in claims))
+    assert all(view.kind == "headline" for view in shown)
+    rest = [view for view in claims if view.kind != "headline"]
+    assert views.first_headlines(rest)[0] == rest[0]
+
+
 def test_nothing_to_draw_is_no_figure(found: results.Results) -> None:
     summary = found.summaries[0]
     assert tradeoff.draw(summary.arms[summary.arms["dataset"] == "toy"], ["greedy"]) is None
     assert widths.draw(summary.layers.iloc[:0], [], {}) is None
-    assert forest.draw(found.claims.assign(difference=float("nan"))) is None
 
 
 def test_equal_macs_share_a_column() -> None:
@@ -120,7 +127,7 @@ def test_bars_lie_within_their_axis_in_order(found: results.Results) -> None:
 
 
 def test_embedded_svg_follows_the_theme_and_keeps_its_ids_apart(reported: Path) -> None:
-    svg = (reported / "reports/figures/differences.svg").read_text()
+    svg = (reported / "reports/figures/claims.svg").read_text()
     one, two = (style.embed(svg, prefix, 'A "label" <b>') for prefix in ("one", "two"))
     assert style.INK in svg
     assert style.INK not in one

@@ -1,4 +1,4 @@
-"""The claims table as a picture, for the README and for slides."""
+"""One row a paper, for the README and for slides: its first headline claim, and the verdicts of all its claims."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from stages.lib.statistics import NOT_TESTABLE
-from stages.report import text
+from stages.report import text, views
 from stages.report.figures import style
 from stages.report.views import ClaimView
 
@@ -20,9 +20,10 @@ LINE, WRAP, WRAP_CONTEXT = 0.178, 62, 74
 
 
 def draw(claims: Sequence[ClaimView]) -> Figure:
-    """The table; y is in inches from the top."""
+    """The table of all papers that these claims are of; y is in inches from the top."""
     style.apply()
-    height = 0.52 + sum(map(_height, claims)) + 0.3
+    shown = views.first_headlines(list(claims))
+    height = 0.52 + sum(map(_height, shown)) + 0.3 + LINE
     figure = pyplot.figure(figsize=(WIDTH, height))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, WIDTH), ylim=(height, 0))
@@ -32,16 +33,20 @@ def draw(claims: Sequence[ClaimView]) -> Figure:
         (PUBLISHED, "published"),
         (HERE, "measured here"),
         (BAR, "difference, 95 % interval"),
-        (VERDICT, "verdict"),
+        (VERDICT, "verdict; below, of all claims"),
     ]:
         axis.text(x, 0.3, name, color=style.MUTED, fontsize=9, va="center")
     axis.plot([CLAIM, WIDTH - 0.15], [0.48] * 2, color=style.MUTED, linewidth=1)
     top = 0.52
-    for view in claims:
+    for view in shown:
         _row(axis, view, top, _height(view))
+        _verdicts(axis, [claim for claim in claims if claim.paper == view.paper], top + 0.1 + 2.1 * LINE)
         top += _height(view)
-    note = "Right of the solid line is the claimed direction; dashed: margin fixed beforehand."
-    axis.text(CLAIM, top + 0.16, note, color=style.MUTED, fontsize=8, va="center")
+    notes = [
+        "Each paper's first headline claim. Right of the solid line is the claimed direction; dashed: margin fixed beforehand.",
+        "Strips: how many of all claims of the paper have which verdict, in the boxes' colours; palest: not testable here.",
+    ]
+    _stack(axis, CLAIM, top + 0.16, notes, 8)
     return figure
 
 
@@ -52,8 +57,9 @@ def _context(view: ClaimView) -> list[str]:
 
 
 def _height(view: ClaimView) -> float:
-    """Inches of a claim's row: its sentence and the lines of context."""
-    return LINE * max(3, len(text.wrap(view.claim, WRAP)) + len(_context(view))) + 0.2
+    """Inches of a claim's row: its sentence and the lines of context, or its longest other column."""
+    lines = len(text.wrap(view.claim, WRAP)) + len(_context(view))
+    return LINE * max(3.3, lines, len(text.wrap(view.published, 24)), len(text.wrap(view.metric, 28)) + 2) + 0.2
 
 
 def _row(axis: Axes, view: ClaimView, top: float, height: float) -> None:
@@ -93,6 +99,19 @@ def _bar(axis: Axes, view: ClaimView, y: float) -> None:
         axis.plot([x(view.bar.margin)] * 2, [y - 0.1, y + 0.1], color=style.INK, linewidth=1, linestyle=(0, (2, 1.2)))
     axis.plot([x(view.bar.low), x(view.bar.high)], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
     axis.plot(x(view.bar.middle), y, marker="o", markersize=6, color=colour, markeredgecolor=style.PAPER, markeredgewidth=0.8)
+
+
+def _verdicts(axis: Axes, claims: list[ClaimView], y: float) -> None:
+    """A strip in which every verdict has its share, with how many claims it is."""
+    counts = [(verdict, count) for verdict, count in views.tally(claims) if count]
+    left, width = VERDICT, WIDTH - 0.15 - VERDICT
+    for verdict, count in counts:
+        share = width * count / sum(count for _, count in counts)
+        axis.add_patch(Rectangle((left, y), share, 0.19, facecolor=style.VERDICT_COLOURS[verdict], linewidth=0))
+        if share > 0.14:
+            place = {"va": "center", "ha": "center", "fontsize": 8, "color": "#ffffff"}
+            axis.text(left + share / 2, y + 0.1, str(count), **place)
+        left += share
 
 
 def _chip(axis: Axes, verdict: str, y: float) -> None:

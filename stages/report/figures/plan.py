@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from stages.report import views
-from stages.report.figures import forest, picture, tradeoff, widths
+from stages.report.figures import picture, tradeoff, widths
 from stages.report.results import Results, Summary
 from stages.report.views import ClaimView
 
@@ -25,15 +25,9 @@ class Planned:
 
 def all_figures(results: Results, claims: list[ClaimView]) -> Iterator[Planned]:
     """Every figure, drawn one at a time so that they do not all stay in memory."""
-    # All claims stand in the tables; a picture of so many rows could not be read.
-    headlines = views.largest_scale([claim for claim in claims if claim.kind == "headline"] or claims)
-    yield Planned(
-        None, "claims", "The headline claims, published and measured, each at its largest scale.", picture.draw(headlines)
-    )
-    differences = forest.draw(results.claims)
-    if differences is not None:
-        caption = "Paired difference of every measured claim with its 95 % interval; right is the claimed direction."
-        yield Planned(None, "differences", f"{caption} Dashed: the margin of a claim of no loss.", differences)
+    # All claims stand in the tables, each with its interval; a picture of so many rows could not be read.
+    caption = "The first headline claim of each paper, published and measured, and the verdicts of all its claims."
+    yield Planned(None, "claims", caption, picture.draw(claims))
     for summary in results.summaries:
         yield from _of_paper(summary)
 
