@@ -1,7 +1,7 @@
-"""CIFAR's batch files: pickles of Python 2, written without a pickler and read without running anything.
+"""Pickles in publishers' files, read without running anything; CIFAR's batch files, written without a pickler.
 
-A pickle is a program. The reader knows three names (an array's making, its class, its element type), all
-replaced by functions that accept only what an image batch needs; every other name is refused.
+A pickle is a program. The reader knows four names (an array's making, its class, its element type, a byte string), all
+replaced by functions that accept only what such files need; every other name is refused.
 """
 
 from __future__ import annotations
@@ -26,12 +26,6 @@ def _reconstruct(kind: Any, shape: Any, code: Any) -> numpy.ndarray:
     return numpy.ndarray((0,), numpy.uint8)
 
 
-def _dtype(name: Any, *_: Any) -> numpy.dtype:
-    if name not in ("u1", b"u1", "uint8", b"uint8"):
-        raise pickle.UnpicklingError(f"array of type {name!r}, expected uint8")
-    return numpy.dtype(numpy.uint8)
-
-
 def _encode(text: Any, encoding: Any) -> bytes:
     """How Python 3 writes byte strings into a protocol 2 pickle."""
     if not isinstance(text, str) or encoding != "latin1":
@@ -43,35 +37,56 @@ ALLOWED: dict[tuple[str, str], Callable[..., Any] | type] = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy", "ndarray"): numpy.ndarray,
-    ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _encode,
 }
 
 
 class _Restricted(pickle.Unpickler):
+    """Knows ALLOWED and arrays of some element types."""
+
+    def __init__(self, content: bytes, what: str, types: Sequence[str]) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self.what, self.types = what, types
+
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("numpy", "dtype"):
+            return self._dtype
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which an image batch has no use for")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which {self.what} has no use for")
         return ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError("it refers to an object outside the file")
 
+    def _dtype(self, name: Any, *_: Any) -> numpy.dtype:
+        text = name.decode("latin1") if isinstance(name, bytes) else name
+        if text not in self.types:
+            raise pickle.UnpicklingError(f"array of type {text!r}, expected one of {', '.join(self.types)}")
+        return numpy.dtype(text)
 
-def loads(content: bytes, path: object) -> dict[str, Any]:
-    """The dictionary of a batch file, keys as str. Raises StageError for anything but a plain, whole one."""
+
+def unpickle(content: bytes, path: object, what: str, types: Sequence[str]) -> Any:
+    """What a pickle holds: lists, dictionaries, texts, numbers and arrays of these element types.
+
+    StageError, which says `what` was expected, for anything else and for a damaged file.
+    """
     try:
-        found = _Restricted(io.BytesIO(content), encoding="bytes").load()
+        return _Restricted(content, what, types).load()
     except MemoryError as error:
         raise StageError(f"{path}: refused: it claims more data than it holds") from error
     except Exception as error:  # a damaged pickle can raise nearly anything; none of it has run foreign code
-        raise StageError(f"{path}: not a CIFAR batch or cut short ({one_line(error)}); fetch the file again") from error
+        raise StageError(f"{path}: not {what} or cut short ({one_line(error)}); fetch the file again") from error
+
+
+def loads(content: bytes, path: object) -> dict[str, Any]:
+    """The dictionary of a batch file, keys as str. Raises StageError for anything but a plain, whole one."""
+    found = unpickle(content, path, "a CIFAR batch", ("u1", "uint8"))
     if not isinstance(found, dict):
         raise StageError(f"{path}: holds a {type(found).__name__}; expected the dictionary of a CIFAR batch")
-    return {_text(key): value for key, value in found.items()}
+    return {text(key): value for key, value in found.items()}
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     return value.decode("latin1") if isinstance(value, bytes) else str(value)
 
 

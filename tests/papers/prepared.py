@@ -49,10 +49,11 @@ def digits(folder: Path) -> Path:
     return folder
 
 
-def refusal(capsys: pytest.CaptureFixture, action: Callable[[], object]) -> str:
+def refusal(capsys: pytest.CaptureFixture, action: Callable[[], object], partly: bool = False) -> str:
     """The one line on stderr of an action that must fail with status 1 and leave everything below runs/ as it was.
 
-    What an interrupted training keeps for its continuation (.scratch) does not count.
+    What an interrupted training keeps for its continuation (.scratch) does not count. `partly`: whole new files may be left,
+    but no manifest, so that no folder looks complete.
     """
     before = _settled()
     with pytest.raises(SystemExit) as stopped:
@@ -60,7 +61,11 @@ def refusal(capsys: pytest.CaptureFixture, action: Callable[[], object]) -> str:
     assert stopped.value.code == 1
     text = capsys.readouterr().err
     assert text.startswith("error: ") and text.count("\n") == 1, text
-    assert _settled() == before
+    after = _settled()
+    new = {Path(name) for name in after.keys() - before.keys()}
+    assert {name: after.get(name) for name in before} == before
+    assert not [path for path in new if path.suffix == ".tmp" or path.name == "manifest.json"]
+    assert partly or not new
     return text
 
 
@@ -88,8 +93,8 @@ class Stages:
         self.scripts[script].main([f"{key}={value}" for key, value in words.items()] + list(more))
 
     def refused(self, capsys: pytest.CaptureFixture, script: str, *more: str, **keys: object) -> str:
-        """The one line of a run that must fail and change nothing."""
-        return refusal(capsys, lambda: self.run(script, *more, **keys))
+        """The one line of a run that must fail, leaving no half-written file and no folder that looks complete."""
+        return refusal(capsys, lambda: self.run(script, *more, **keys), partly=True)
 
     def rows(self, dataset: str, arm: str, seed: int = 0) -> dict[tuple[int, str], float]:
         """Values of an arm's metrics file by repetition and metric."""

@@ -28,7 +28,7 @@ from stages.papers.milan.encoder import Classifier, Encoder, restored
 from stages.papers.milan.settings import Descent, Net
 from stages.papers.milan.tower import Shape, Tower
 from stages.report import schema
-from tests.papers.prepared import Stages, digits, outputs
+from tests.papers.prepared import Stages, digits, outputs, refusal
 
 ROOT = Path(__file__).parents[2]
 RUNS = Path("runs/milan")
@@ -43,7 +43,7 @@ def everything(*more: str, seed: int = 0) -> None:
 
 
 def refused(capsys: pytest.CaptureFixture, script: str, *more: str, **keys: object) -> str:
-    return STAGES.refused(capsys, script, *more, **{"dataset": "scenes", **keys})
+    return refusal(capsys, lambda: STAGES.run(script, *more, **{"dataset": "scenes", **keys}))
 
 
 def rows(seed: int = 0) -> dict[tuple[str, int, str], float]:
