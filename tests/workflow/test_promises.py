@@ -258,22 +258,6 @@ def test_a_torn_list_of_files_in_use_is_removed(fresh_toy: Path, torn: str) -> N
     assert clean(fresh_toy)
 
 
-def test_what_a_killed_job_leaves_while_a_run_goes_on_is_not_gathered(fresh_toy: Path) -> None:
-    """A child may outlive its run and leave half a file after the next run has made its plan."""
-    (fresh_toy / "wait").write_text("1")
-    process = start(fresh_toy, "snakemake --cores 2")
-    wait_for(lambda: "train paper=dcp" in trace(fresh_toy))
-    half = fresh_toy / "runs/dcp/metrics/l1/half.tmp"
-    half.parent.mkdir(parents=True, exist_ok=True)
-    half.write_text("{")
-    (fresh_toy / "wait").write_text("0")
-    process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert not half.exists()
-    assert "nfiles: 4" in (fresh_toy / "stages/papers/dcp/dvc.lock").read_text()
-    assert clean(fresh_toy)
-
-
 def _committed(folder: Path) -> set[str]:
     """Stages that a lock file records."""
     return {

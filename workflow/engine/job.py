@@ -166,7 +166,6 @@ class Job:
         return rwlock(self.repo.tmp_dir, self.repo.fs, " ".join(sys.argv), read, write, hardlink)
 
     def _check_and_clear(self) -> bool:
-        self._sweep()
         self.before = snapshot(self.stage)
         planned = Snapshot(self.planned["expected"], self.planned["params"])
         changed = planned.difference(self.before) or edited_module(self.stage)
@@ -178,18 +177,6 @@ class Job:
         for out in self.stage.outs:
             Path(out.fs_path).parent.mkdir(parents=True, exist_ok=True)
         return False
-
-    def _sweep(self) -> None:
-        """Remove what no stage declares from folders that the stage gathers. All their declared files are made by now, so
-        that this is what a killed run left after the plan was made, such as the half of a file.
-        """
-        root = Path(self.repo.root_dir)
-        for path in self.planned.get("gathered", []):
-            kept = set(self.planned["gathered"][path])
-            for file in [file for file in (root / path).rglob("*") if file.is_file() and file.name != ".snakemake_timestamp"]:
-                name = file.relative_to(root)
-                if not kept.intersection([name.as_posix(), *(parent.as_posix() for parent in name.parents)]):
-                    file.unlink(missing_ok=True)
 
     def _from_run_cache(self) -> bool:
         from dvc.stage.cache import RunCacheNotFoundError

@@ -6,7 +6,6 @@ once the stages above are up to date, so that one pass plans the whole graph.
 
 from __future__ import annotations
 
-import bisect
 import json
 import os
 from dataclasses import dataclass, field
@@ -47,26 +46,14 @@ class Plan:
 
     def save(self, path: Path) -> None:
         """Write the plan as JSON, for the jobs."""
-        outs = sorted(out for task in self.tasks() for out in task.outs)
         records = {
-            a: {"cmd": d.task.cmd, "outs": d.task.outs, "state": d.state, "expected": d.expected, "params": d.params,
-                "gathered": gathered(d.task, outs)}
+            a: {"cmd": d.task.cmd, "outs": d.task.outs, "state": d.state, "expected": d.expected, "params": d.params}
             for a, d in self.decisions.items()
-        }  # fmt: skip
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(records, default=str))
         temporary.replace(path)
-
-
-def gathered(task: Task, outs: list[str]) -> dict[str, list[str]]:
-    """For each folder that the task gathers the outputs that stages declare inside it; `outs` are all, sorted."""
-    found = {}
-    for dep in task.deps:
-        first, last = (bisect.bisect_left(outs, dep + mark) for mark in ("/", "0"))  # "0" comes after "/"
-        if first < last:
-            found[dep] = outs[first:last]
-    return found
 
 
 def make_plan(repo: Repo, *, restore: bool = False) -> Plan:
