@@ -258,6 +258,17 @@ def test_a_torn_list_of_files_in_use_is_removed(fresh_toy: Path, torn: str) -> N
     assert clean(fresh_toy)
 
 
+def test_what_a_kill_leaves_in_a_gathered_folder_is_not_gathered(fresh_toy: Path) -> None:
+    """DVC tries the kind of links it may use with a file beside the output; a kill leaves it there."""
+    left = fresh_toy / "runs/dcp/metrics/l1/.half"
+    left.parent.mkdir(parents=True)
+    left.write_text("{")
+    sh(fresh_toy, "snakemake --cores 2")
+    assert not left.exists()
+    assert "nfiles: 4" in (fresh_toy / "stages/papers/dcp/dvc.lock").read_text()
+    assert clean(fresh_toy)
+
+
 def _committed(folder: Path) -> set[str]:
     """Stages that a lock file records."""
     return {

@@ -101,6 +101,9 @@ class Planner:
         unknown = [p for p, value in predicted.items() if value is not None and value.hash_info is None]
         decision.expected = {p: v.hash_info.value for p, v in predicted.items() if v is not None and v.hash_info}
         if unknown:
+            if self.restore:
+                for path in unknown:
+                    self._remove_strays(path)
             decision.reason = f"{unknown[0]} is remade"
             return self._note(stage, task, decision)
         reason = self._changed(stage, deps, predicted)
@@ -152,11 +155,14 @@ class Planner:
             if clean is None or clean.hash_info is None:
                 continue
             if self.restore:
-                for stray in self.hasher.strays(path):
-                    Path(self.repo.root_dir, stray).unlink(missing_ok=True)
-                self.hasher.forget(path)
+                self._remove_strays(path)
             predicted[path] = clean
             decision.expected[path] = clean.hash_info.value
+
+    def _remove_strays(self, path: str) -> None:
+        for stray in self.hasher.strays(path):
+            Path(self.repo.root_dir, stray).unlink(missing_ok=True)
+        self.hasher.forget(path)
 
     def _present(self, out: Dependency) -> bool:
         """Whether an output lies in the workspace as recorded (and in the cache, if it is a cached one)."""
