@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stages.lib.errors import StageError
 from stages.lib.stage import MISSING, stage
-from stages.lib.stage import field as parameter
+from stages.prepare.sensor_settings import RecordingParams
 
 if TYPE_CHECKING:
     import numpy
@@ -29,26 +29,11 @@ RATE_HZ = 50.0
 
 
 @dataclass
-class Params:
-    """params/dataset/motionsense.yaml."""
-
-    window: int = parameter(help="samples of a window")
-    stride: int = parameter(help="samples from one window to the next")
-    lowpass_hz: float | None = parameter(help="cut-off of a Butterworth low-pass of third order; null for none")
-    max_gap: int = parameter(help="longest run of missing samples that is interpolated")
-    val_share: float = parameter(help="validation's share of the subjects")
-    test_share: float = parameter(help="test's share of the subjects")
-    max_bytes: int = parameter(help="largest file that is read")
-    official: dict[str, int] = parameter(help="numbers of the publisher's subjects, recordings and samples")
-    sample_sha256: str = parameter(help="one SHA-256 over those of the embedded sample's files")
-
-
-@dataclass
 class Config:
     """What the stage needs."""
 
     sensor_source: str = MISSING
-    params: Params = field(default_factory=Params)
+    params: RecordingParams = field(default_factory=RecordingParams)
 
 
 @stage(Config, files={"params": "dataset/motionsense"})

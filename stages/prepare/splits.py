@@ -30,28 +30,44 @@ def write_splits(
 
     `limit` keeps at most so many images of a split, classes in proportion; `about` goes into the manifest.
     """
-    folder = PREPARED / dataset
     limited = {name: _limited(parts[name], limit.get(name), seed, name) for name in SPLITS}
-    for name, (x, y) in limited.items():
-        check(x, y, len(classes), f"{dataset} {name}")
-    mean, std = channel_statistics(limited["train"][0])
+    kinds = dict.fromkeys(SPLITS, len(classes))
+    write_parts(dataset, limited, kinds, classes=list(classes), inputs=inputs, config=config, **about)
+
+
+def write_parts(
+    dataset: str,
+    parts: Mapping[str, Images],
+    kinds: Mapping[str, int],
+    *,
+    inputs: Sequence[Path],
+    config: Any,
+    **about: Any,
+) -> None:
+    """Check parts, each with labels below its number of `kinds`, and write them with the moments of the training part.
+
+    `about` goes into the manifest. Raises StageError for bad parts.
+    """
+    folder = PREPARED / dataset
+    for name, (x, y) in parts.items():
+        check(x, y, kinds[name], f"{dataset} {name}")
+    mean, std = channel_statistics(parts["train"][0])
     if not all(std):
         raise StageError(f"{dataset} train: a channel is constant (std {std}); look for damaged images")
     (folder / "manifest.json").unlink(missing_ok=True)  # a folder with a manifest is a complete one
-    for name, (x, y) in limited.items():
+    for name, (x, y) in parts.items():
         artifacts.write_npz(folder / f"{name}.npz", x=x, y=y)
-        print(f"{dataset}: {name} {len(y)} images {list(x.shape[1:])}", flush=True)
+        print(f"{dataset}: {name} {len(y)} images {list(x.shape[1:])}, {kinds[name]} classes", flush=True)
     artifacts.write_manifest(
         folder / "manifest.json",
         outputs=[folder / f"{name}.npz" for name in SPLITS],
         inputs=inputs,
         config=config,
         dataset=dataset,
-        classes=list(classes),
         mean=mean,
         std=std,
-        shape=list(limited["train"][0].shape[1:]),
-        counts={name: len(y) for name, (_, y) in limited.items()},
+        shape=list(parts["train"][0].shape[1:]),
+        counts={name: len(y) for name, (_, y) in parts.items()},
         **about,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stages.lib.errors import StageError
 from stages.lib.stage import MISSING, stage
 from stages.lib.stage import field as parameter
+from stages.prepare.sensor_settings import RecordingParams
 
 if TYPE_CHECKING:
     from stages.prepare.sensor_output import Files
@@ -25,20 +26,11 @@ ACTIVITY_FIELDS = ("activity_number", "activity_numbr")
 
 
 @dataclass
-class Params:
+class Params(RecordingParams):
     """params/dataset/usc_had.yaml."""
 
-    window: int = parameter(help="samples of a window")
-    stride: int = parameter(help="samples from one window to the next")
     halvings: int = parameter(help="how often the rate of 100 Hz is halved first")
-    lowpass_hz: float | None = parameter(help="cut-off of a Butterworth low-pass of third order; null for none")
-    max_gap: int = parameter(help="longest run of missing samples that is interpolated")
-    val_share: float = parameter(help="validation's share of the subjects")
-    test_share: float = parameter(help="test's share of the subjects")
     subjects: int = parameter(help="the publisher's subjects are 1 to this number")
-    max_bytes: int = parameter(help="largest file that is read")
-    official: dict[str, int] = parameter(help="numbers of the publisher's subjects and recordings")
-    sample_sha256: str = parameter(help="one SHA-256 over those of the embedded sample's files")
 
 
 @dataclass

@@ -17,6 +17,7 @@ import yaml
 from stages.lib import artifacts, data
 from stages.lib.errors import StageError
 from stages.prepare import cifar10, pickles
+from tests.prepare import photographs
 
 ROOT = Path(__file__).parents[2]
 PUBLISHER = ROOT / "../shared/data/cifar10"
@@ -69,15 +70,7 @@ def publish(root: Path, *names: str) -> Path:
 
 
 def fails(capsys, *arguments: str) -> str:
-    """Run the stage, expect status 1 and one line; return it. Nothing may have been prepared."""
-    with pytest.raises(SystemExit) as end:
-        cifar10.main(list(arguments))
-    err = capsys.readouterr().err
-    assert end.value.code == 1
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert not Path("runs/prepare/cifar10/manifest.json").exists()
-    return err
+    return photographs.fails(cifar10, "cifar10", capsys, *arguments)
 
 
 def test_the_sample_becomes_three_checked_splits(project):

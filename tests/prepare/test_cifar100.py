@@ -12,6 +12,7 @@ import yaml
 
 from stages.lib import artifacts
 from stages.prepare import cifar100, pickles, samples
+from tests.prepare import photographs
 
 ROOT = Path(__file__).parents[2]
 LAYOUT = "cifar-100-python"
@@ -56,15 +57,7 @@ def project(tmp_path, monkeypatch):
 
 
 def fails(capsys, *arguments: str) -> str:
-    """Run the stage, expect status 1 and one line; return it. Nothing may have been prepared."""
-    with pytest.raises(SystemExit) as end:
-        cifar100.main(list(arguments))
-    err = capsys.readouterr().err
-    assert end.value.code == 1
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert not Path("runs/prepare/cifar100/manifest.json").exists()
-    return err
+    return photographs.fails(cifar100, "cifar100", capsys, *arguments)
 
 
 def prepared() -> tuple[dict, dict[str, numpy.ndarray]]:

@@ -13,6 +13,7 @@ import yaml
 
 from stages.lib import artifacts
 from stages.prepare import mnist, samples
+from tests.prepare import photographs
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT / "../shared/data/mnist/MNIST"
@@ -53,15 +54,7 @@ def project(tmp_path, monkeypatch):
 
 
 def fails(capsys, *arguments: str) -> str:
-    """Run the stage, expect status 1 and one line; return it. Nothing may have been prepared."""
-    with pytest.raises(SystemExit) as end:
-        mnist.main(list(arguments))
-    err = capsys.readouterr().err
-    assert end.value.code == 1
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert not Path("runs/prepare/mnist/manifest.json").exists()
-    return err
+    return photographs.fails(mnist, "mnist", capsys, *arguments)
 
 
 def prepared() -> tuple[dict, dict[str, tuple[numpy.ndarray, numpy.ndarray]]]:

@@ -1,28 +1,12 @@
 """Stage: merging the trained extractors, combined and sequential; the figures of all arms (stage 2 of the method)."""
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.stage import MISSING, stage
-from stages.lib.stage import field as parameter
-from stages.papers.har_multistage.settings import Params
+from stages.lib.stage import stage
+from stages.papers.har_multistage.settings import Config
 
 if TYPE_CHECKING:
     from stages.papers.har_multistage.multistage import Run
-
-
-@dataclass
-class Config:
-    """Command line and parameters of the stage."""
-
-    scale: str = parameter(help="smoke, small, medium")
-    dataset: str = parameter(help="a prepared set of sensor windows")
-    seed: int = parameter(help="matrix seed; stands for `repeats` repetitions, each one fold")
-    repeats: int = parameter(help="repetitions of a matrix seed")
-    threads: int = MISSING
-    device: str = MISSING
-    eval_split: str = MISSING
-    params: Params = field(default_factory=Params)
 
 
 @stage(Config, paper="har_multistage", section="{dataset}", files={"repeats": "har_multistage/{scale}:repeats"})

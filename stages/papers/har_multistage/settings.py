@@ -129,3 +129,17 @@ class Params:
     def check(self) -> None:
         """StageError for a value out of range."""
         at_least("batch", self.batch, 2)
+
+
+@dataclass
+class Config:
+    """Command line and parameters of the stages that train."""
+
+    scale: str = parameter(help="smoke, small, medium")
+    dataset: str = parameter(help="a prepared set of sensor windows")
+    seed: int = parameter(help="matrix seed; stands for `repeats` repetitions, each one fold")
+    repeats: int = parameter(help="repetitions of a matrix seed")
+    threads: int = MISSING
+    device: str = MISSING
+    eval_split: str = MISSING
+    params: Params = field(default_factory=Params)

@@ -1,24 +1,7 @@
 """Stage: an extractor in every transformed space, over grouped folds and over folds of windows (stage 1 of the method)."""
 
-from dataclasses import dataclass, field
-
-from stages.lib.stage import MISSING, stage
-from stages.lib.stage import field as parameter
-from stages.papers.har_multistage.settings import Params
-
-
-@dataclass
-class Config:
-    """Command line and parameters of the stage."""
-
-    scale: str = parameter(help="smoke, small, medium")
-    dataset: str = parameter(help="a prepared set of sensor windows")
-    seed: int = parameter(help="matrix seed; stands for `repeats` repetitions, each one fold")
-    repeats: int = parameter(help="repetitions of a matrix seed")
-    threads: int = MISSING
-    device: str = MISSING
-    eval_split: str = MISSING
-    params: Params = field(default_factory=Params)
+from stages.lib.stage import stage
+from stages.papers.har_multistage.settings import Config
 
 
 @stage(Config, paper="har_multistage", section="{dataset}", files={"repeats": "har_multistage/{scale}:repeats"})

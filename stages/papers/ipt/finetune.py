@@ -2,31 +2,16 @@
 
 from dataclasses import dataclass
 
-from stages.lib.stage import MISSING, field, stage
-from stages.papers.ipt.settings import Finetune, Measurement, Net, Peers, Pretrain
+from stages.lib.stage import field, stage
+from stages.papers.ipt.settings import TRANSFER_FILES, TransferConfig
 
 
 @dataclass
-class Config:
-    scale: str = field(help="smoke, small, medium")
+class Config(TransferConfig):
     arm: str = field(help="an arm with a pre-training: ipt, ipt_plain, ipt_single, edsr_pretrained")
-    seed: int = field(help="matrix seed; stands for `repeats` repetitions")
-    repeats: int = field(help="repetitions of a matrix seed")
-    threads: int = MISSING
-    device: str = MISSING
-    eval_split: str = MISSING
-    net: Net = field(default_factory=Net)
-    peers: Peers = field(default_factory=Peers)
-    pretrain: Pretrain = field(default_factory=Pretrain)
-    measure: Measurement = field(default_factory=Measurement)
-    params: Finetune = field(default_factory=Finetune)
 
 
-@stage(
-    Config, paper="ipt", section="finetune",
-    files={"net": "ipt/{scale}:net", "peers": "ipt/{scale}:peers", "pretrain": "ipt/{scale}:pretrain",
-           "measure": "ipt/{scale}:measure", "repeats": "ipt/{scale}:repeats"},
-)  # fmt: skip
+@stage(Config, paper="ipt", section="finetune", files=TRANSFER_FILES)
 def main(cfg: Config) -> None:
     """Keeps of the pre-trained net what a target needs, trains all of it on the target set, and measures it.
 

@@ -1,32 +1,11 @@
 """Stage: every arm without a pre-training, trained from random weights on each target, and the figures of each."""
 
-from dataclasses import dataclass
-
-from stages.lib.stage import MISSING, field, stage
-from stages.papers.ipt.settings import Finetune, Measurement, Net, Peers, Pretrain
+from stages.lib.stage import stage
+from stages.papers.ipt.settings import TRANSFER_FILES, TransferConfig
 
 
-@dataclass
-class Config:
-    scale: str = field(help="smoke, small, medium")
-    seed: int = field(help="matrix seed; stands for `repeats` repetitions")
-    repeats: int = field(help="repetitions of a matrix seed")
-    threads: int = MISSING
-    device: str = MISSING
-    eval_split: str = MISSING
-    net: Net = field(default_factory=Net)
-    peers: Peers = field(default_factory=Peers)
-    pretrain: Pretrain = field(default_factory=Pretrain)
-    measure: Measurement = field(default_factory=Measurement)
-    params: Finetune = field(default_factory=Finetune)
-
-
-@stage(
-    Config, paper="ipt", section="finetune",
-    files={"net": "ipt/{scale}:net", "peers": "ipt/{scale}:peers", "pretrain": "ipt/{scale}:pretrain",
-           "measure": "ipt/{scale}:measure", "repeats": "ipt/{scale}:repeats"},
-)  # fmt: skip
-def main(cfg: Config) -> None:
+@stage(TransferConfig, paper="ipt", section="finetune", files=TRANSFER_FILES)
+def main(cfg: TransferConfig) -> None:
     """Trains the transformer (as long as fine-tuning, and longer), EDSR and DnCNN on the target set; measures them.
 
     The transformer starts from the very weights from which a repetition's pre-training starts.

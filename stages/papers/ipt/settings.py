@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from stages.lib.checks import at_least, between, one_of
-from stages.lib.stage import StageError, field
+from stages.lib.stage import MISSING, StageError, field
 from stages.papers.ipt.tasks import task
 
 POSITIONS = ("once", "every", "none")
@@ -192,3 +192,24 @@ class Finetune:
         for target in self.targets:
             if task(target.task).scale != task(target.start).scale:
                 raise StageError(f"finetune.targets: {target.task} cannot start from {target.start}: its scale differs")
+
+
+# Where the keys outside the section come from.
+TRANSFER_FILES = {name: f"ipt/{{scale}}:{name}" for name in ("net", "peers", "pretrain", "measure", "repeats")}
+
+
+@dataclass
+class TransferConfig:
+    """Command line and parameters of the stages that train on the targets."""
+
+    scale: str = field(help="smoke, small, medium")
+    seed: int = field(help="matrix seed; stands for `repeats` repetitions")
+    repeats: int = field(help="repetitions of a matrix seed")
+    threads: int = MISSING
+    device: str = MISSING
+    eval_split: str = MISSING
+    net: Net = field(default_factory=Net)
+    peers: Peers = field(default_factory=Peers)
+    pretrain: Pretrain = field(default_factory=Pretrain)
+    measure: Measurement = field(default_factory=Measurement)
+    params: Finetune = field(default_factory=Finetune)
