@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 from tests.workflow.toy import ROOT, environment, sh
-from workflow.engine.server import PRELOAD
 
 
 def copy_repository(folder: Path) -> Path:
@@ -57,7 +56,7 @@ def only(folder: Path, paper: str) -> None:
 def run_snakemake(folder: Path, arguments: str = "", **extra: str) -> set[str]:
     """Run the pipeline; returns the addresses of the stages whose commands were executed (not restored)."""
     shutil.rmtree(folder / "runs/.costs", ignore_errors=True)
-    sh(folder, f"snakemake --cores 2 {arguments}", **{"REPRISE_PRELOAD": PRELOAD, **extra})
+    sh(folder, f"snakemake --cores 2 {arguments}", **{"REPRISE_PRELOAD": "auto", **extra})
     found = (folder / "runs/.costs").glob("*.json")
     return {re.search(r'"stage": "([^"]+)"', path.read_text())[1] for path in found}
 

@@ -30,6 +30,7 @@ from workflow.engine.repository import open_repo
 
 GRACE = 30.0  # seconds between SIGTERM and SIGKILL, enough for a stage to save its resumable state
 PRELOAD = "numpy,torch,hydra,omegaconf,pandas,safetensors.torch,tqdm"
+MANY, MORE = 30, "scipy.stats,seaborn"  # what some stages need costs seconds to import: worth it where many jobs are to run
 
 
 @dataclass
@@ -204,9 +205,13 @@ def redirected(streams: list[int]) -> Any:
             os.close(old)
 
 
-def preload() -> None:
-    """Import what most stages need (REPRISE_PRELOAD names other modules); what is not installed is left out."""
-    for name in os.environ.get("REPRISE_PRELOAD", PRELOAD).split(","):
+def preload(plan: Path) -> None:
+    """Import what stages need, once for all jobs (REPRISE_PRELOAD names other modules); what is not installed is left out."""
+    names = os.environ.get("REPRISE_PRELOAD", "auto")
+    if names == "auto":
+        jobs = sum(record["state"] == "run" for record in json.loads(plan.read_text()).values())
+        names = f"{PRELOAD},{MORE}" if jobs >= MANY else PRELOAD
+    for name in names.split(","):
         with contextlib.suppress(ImportError, ValueError):
             importlib.import_module(name)
 
@@ -214,7 +219,7 @@ def preload() -> None:
 def main() -> None:
     """Serve one Snakemake run."""
     listener, plan, pipe = sys.argv[1:4]
-    preload()
+    preload(Path(plan))
     Server(int(listener), Path(plan), int(pipe)).serve()
 
 

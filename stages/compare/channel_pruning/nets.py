@@ -1,5 +1,6 @@
 """The common net: its training, its uniform widths at a budget, and what is measured of what became of it."""
 
+import bisect
 from pathlib import Path
 
 import torch
@@ -47,10 +48,11 @@ def cost(net: Net, widths: dict[str, int]) -> int:
 def uniform_rate(net: Net, share: float) -> float:
     """The smallest pruning rate, the same in every layer, at which the net has at most `share` of its MACs."""
     target = share * macs.total(net.record()).macs
-    for step in range(STEPS):
-        if cost(net, surgery.kept_widths(net, step / STEPS)) <= target:
-            return step / STEPS
-    raise StageError(f"no uniform width has {share:.0%} of the dense net's MACs: its shortcuts and stem alone have more")
+    fits = lambda step: cost(net, surgery.kept_widths(net, step / STEPS)) <= target  # noqa: E731  true from some step on
+    step = bisect.bisect_left(range(STEPS), True, key=fits)
+    if step == STEPS:
+        raise StageError(f"no uniform width has {share:.0%} of the dense net's MACs: its shortcuts and stem alone have more")
+    return step / STEPS
 
 
 def measured(net: Net, dense: Net, held_out: Split, device: torch.device) -> dict[str, float]:
