@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from workflow import costs
+
 CLONE, KEPT = Path("runs/keep"), Path("reports/kept")
 # What decides a result: an uncommitted edit there would make the noted commit a lie.
 SOURCES = ["stages", "params", "workflow", "Snakefile", "data.dvc", "requirements.lock"]
@@ -67,16 +69,10 @@ def keep(clone: Path, paper: str, scale: str, kept: Path = KEPT) -> Path:
         raise KeepError(f"{source}: no summary; its run did not end")
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(source, folder)
-    about = {"commit": _git("rev-parse", "HEAD", folder=clone), "core_seconds": _core_seconds(clone, paper, scale)}
+    spent = costs.by_paper(clone / "runs/.costs")
+    about = {"commit": _git("rev-parse", "HEAD", folder=clone), "core_seconds": round(spent.get((paper, scale), 0.0))}
     (folder / "commit.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return folder
-
-
-def _core_seconds(clone: Path, paper: str, scale: str) -> int:
-    """Core-seconds that the engine noted for the paper's stages at this scale."""
-    notes = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((clone / "runs/.costs").glob("*.json"))]
-    prefix = re.compile(rf"stages/papers/{re.escape(paper)}/dvc\.yaml:\w+@{re.escape(scale)}\b")
-    return round(sum(note["core_seconds"] for note in notes if prefix.match(note["stage"])))
 
 
 def _git(*arguments: str, folder: Path = Path()) -> str:

@@ -1,13 +1,11 @@
-"""Core-seconds of each paper and scale, from what the engine noted when it computed the stages."""
+"""The table of costs in the report."""
 
 from __future__ import annotations
 
 import csv
-import json
-import re
 from pathlib import Path
 
-ADDRESS = re.compile(r"stages/papers/(?P<paper>[^/]+)/dvc\.yaml:\w+@(?P<scale>smoke|small|medium|paper)\b")
+from workflow import costs
 
 
 def collect(folder: Path, table: Path) -> None:
@@ -19,14 +17,7 @@ def collect(folder: Path, table: Path) -> None:
     if table.exists():
         with table.open(newline="") as handle:
             rows = {(row["paper"], row["scale"]): row["core_seconds"] for row in csv.DictReader(handle)}
-    sums: dict[tuple[str, str], float] = {}
-    for path in sorted(folder.glob("*.json")):
-        note = json.loads(path.read_text())
-        match = ADDRESS.match(note["stage"])
-        if match:
-            key = (match["paper"], match["scale"])
-            sums[key] = sums.get(key, 0.0) + note["core_seconds"]
-    rows.update({key: f"{value:.0f}" for key, value in sums.items()})
+    rows.update({key: f"{value:.0f}" for key, value in costs.by_paper(folder).items()})
     table.parent.mkdir(exist_ok=True)
     with table.open("w", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
