@@ -49,7 +49,7 @@ def main(cfg: Config) -> None:
             raise StageError(f"{PREPARED / name / 'manifest.json'}: no {error}; run stages/prepare/{name}.py again") from error
     table = markdown.table(COLUMNS, [[str(item[key]) for key in COLUMNS] for item in rows], right=[3, 4, 5, 6])
     text = "# Data sets\n\nAs they were prepared for this run. *official* files have the publisher's hashes"
-    text += " or numbers, a *generated sample* holds signals that a program drew.\n\n" + table
+    text += " or numbers, a *generated sample* holds signals or images that a program drew.\n\n" + table
     artifacts.write_csv(REPORTS / "data.csv", rows)
     artifacts.write_bytes(REPORTS / "data.md", (text.rstrip() + "\n").encode())
 
