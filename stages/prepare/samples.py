@@ -8,6 +8,7 @@
 - imagenet, tiny_imagenet: larger pieces of the same photographs as JPEG files (see image_samples.py).
 - div2k, benchmarks, rain: crops of these and further photographs, whole photographs to a split (see restoration_samples.py).
 - uci_har, usc_had, skoda, motionsense: generated signals in the layouts of these sensor sets (see sensor_samples.py).
+- ct_lesion, covid_ct: generated scans and slices (see ct_samples.py); hcvrd: drawn scenes, web images (see scene_samples.py).
 
     python -m stages.prepare.samples [--root data/sample]
 
@@ -266,7 +267,7 @@ def enlarged(counts: numpy.ndarray) -> numpy.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write all samples below --root and print their hashes."""
-    from stages.prepare import image_samples, restoration_samples, sensor_samples
+    from stages.prepare import ct_samples, image_samples, restoration_samples, scene_samples, sensor_samples
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("data/sample"), help="folder to write to")
@@ -277,7 +278,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in paths:
             print(f"{artifacts.sha256(path)}  {path.as_posix()}")
         folders = (
-            image_samples.make_all(root, photographs()) | restoration_samples.make_all(root) | sensor_samples.make_all(root)
+            image_samples.make_all(root, photographs())
+            | restoration_samples.make_all(root)
+            | sensor_samples.make_all(root)
+            | ct_samples.make_all(root)
+            | scene_samples.make_all(root)
         )
         for folder, digest in folders.items():
             print(f"{digest}  {(root / folder).as_posix()}/")
