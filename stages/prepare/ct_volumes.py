@@ -18,6 +18,7 @@ import numpy
 from stages.lib.errors import StageError, one_line
 
 SUFFIXES = (".nii.gz", ".nii")
+HEADERS, WIDEST = 1 << 20, 8  # most bytes of a NIfTI file besides its voxels, and of a voxel
 APART = 1e-3  # relative difference of spacings, and of axes, that still counts as none
 
 
@@ -67,12 +68,15 @@ def read_nifti(path: Path, content: bytes, max_voxels: int) -> Volume:
     """A NIfTI-1 file. Raises StageError for damage, other than three axes, and more than max_voxels."""
     import nibabel
 
+    most = HEADERS + WIDEST * max_voxels
     try:
-        plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        plain = unpacked(content, most + 1)
         image = nibabel.Nifti1Image.from_bytes(plain)
         shape = image.shape
     except Exception as error:  # a damaged file can raise nearly anything from the parser
         raise StageError(f"{path}: not an intact NIfTI file ({one_line(error)}); fetch it again") from error
+    if len(plain) > most:
+        raise StageError(f"{path}: unpacks to more than {most} bytes; at most {max_voxels} voxels (params.max_voxels) are read")
     if len(shape) != 3 or min(shape) < 1:
         raise StageError(f"{path}: has the shape {shape}; expected a volume of three axes that is not empty")
     if int(numpy.prod(shape, dtype=numpy.int64)) > max_voxels:
@@ -87,6 +91,14 @@ def read_nifti(path: Path, content: bytes, max_voxels: int) -> Volume:
         raise StageError(f"{path}: truncated ({one_line(error)}); fetch it again") from error
     width, height, depth = (float(one) for one in nibabel.affines.voxel_sizes(turned.affine))
     return check(Volume(numpy.ascontiguousarray(values.transpose(2, 1, 0)), (depth, height, width), oriented), path)
+
+
+def unpacked(content: bytes, most: int) -> bytes:
+    """A gzipped file's content up to `most` bytes, so that a small file cannot fill the memory; other content as it is."""
+    if content[:2] != b"\x1f\x8b":
+        return content
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        return file.read(most)
 
 
 def tells_orientation(affine: numpy.ndarray) -> bool:

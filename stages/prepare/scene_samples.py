@@ -2,8 +2,9 @@
 
 Below hcvrd/: final_data.json, zeroshot_data.json, long_tail_indexes.mat, train.txt and test.txt as the publisher writes them;
 images.zip and images2.zip with VG_100K/<id>.jpg and VG_100K_2/<id>.jpg as Visual Genome ships its images; web.zip with a sheet
-of images for every label's query, and truth.csv, which tells what each of them really shows. Web images have another palette
-and more clutter; about a third of them show something else.
+of images for every label's query, and truth.csv, which tells what each of them really shows. An object's class decides its
+shape and colour, a predicate is a place about the person, with jitter. Web images have another palette, are larger and have
+more clutter; about a third of them show something else.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SEED = 2018
 CANVAS, TILE = 40, 32
 SHEET = (4, 6)  # rows and columns of web images on a label's sheet
 NOISE = 0.35  # share of web images that show another triplet; half of those share the object
-SEEN, ZERO_SHOT, NOVEL_PAIRS = 130, 60, 16
+SEEN, ZERO_SHOT = 130, 60
 TEST_SEEN, TEST_ZERO_SHOT = 500, 300  # annotated relations
 WEB_QUALITY = 78
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -56,22 +57,11 @@ Triplet = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Style:
-    """How one predicate looks with one object: shifts and growth in sixteenths, and the object's look."""
-
-    down: int
-    right: int
-    growth: int
-    look: str
-
-
-@dataclass(frozen=True)
 class World:
-    """All labels: seen ones with numbers of training instances, labels for which there are none, the styles of pairs."""
+    """All labels: seen ones with numbers of training instances, and labels for which there are none."""
 
     seen: dict[Triplet, int]
     zero_shot: list[Triplet]
-    styles: dict[tuple[str, str], Style]
 
 
 @dataclass(frozen=True)
@@ -102,7 +92,7 @@ def files() -> dict[str, bytes]:
     scenes = make_scenes(world)
     numbers = sorted(generator("ids").choice(2_400_000, len(scenes), replace=False) + 1)
     order = generator("shuffle").permutation(len(scenes))
-    drawn = {int(number): (scenes[place], *draw(scenes[place], world, int(number))) for number, place in zip(numbers, order)}
+    drawn = {int(number): (scenes[place], *draw(scenes[place], int(number))) for number, place in zip(numbers, order)}
     return annotations(world, drawn) | photographs(drawn) | web(world)
 
 
@@ -110,26 +100,21 @@ def files() -> dict[str, bytes]:
 
 
 def make_world() -> World:
-    """Labels as (subject, predicate, object); some zero-shot ones pair a predicate with an object as no seen label does."""
+    """Random labels (subject, predicate, object), each object with 4 to 8 predicates; all words of zero-shot ones are seen."""
     random, people = generator("world"), list(drawing.PEOPLE)
     pairs = [
         (list(PREDICATES)[p], name)
         for name in OBJECTS
-        for p in sorted(random.permutation(len(PREDICATES))[: random.randint(4, 7)])
+        for p in sorted(random.permutation(len(PREDICATES))[: random.randint(4, 9)])
     ]
-    styles = {pair: Style(*(int(n) for n in random.randint(-5, 6, 2)), int(random.randint(-4, 5)),
-                          drawing.LOOKS[random.randint(4)]) for pair in pairs}  # fmt: skip
-    novel = {pairs[i] for i in random.permutation(len(pairs))[:NOVEL_PAIRS]}
-    triplets = [(who, *pairs[i]) for i in range(len(pairs)) for who in people]
+    triplets = [(who, *pair) for pair in pairs for who in people]
     triplets = [triplets[i] for i in random.permutation(len(triplets))]
-    zero_shot = [one for one in triplets if one[1:] in novel]
-    known = [one for one in triplets if one[1:] not in novel]
-    seen, rest = known[:SEEN], known[SEEN:]
-    parts = {one[1:] for one in seen}
-    zero_shot += [one for one in rest if one[1:] in parts][: ZERO_SHOT - len(zero_shot)]
+    seen, rest = triplets[:SEEN], triplets[SEEN:]
+    words = [set(part) for part in zip(*seen, strict=True)]
+    zero_shot = [one for one in rest if all(word in known for word, known in zip(one, words, strict=True))]
     # Zipf and Mandelbrot: three quarters of the labels have fewer than 10 instances, as the publisher's long tail.
     counts = {one: max(1, round(75 * (12 / (12 + rank)) ** 1.5)) for rank, one in enumerate(seen)}
-    return World(counts, zero_shot[:ZERO_SHOT], styles)
+    return World(counts, zero_shot[:ZERO_SHOT])
 
 
 def make_scenes(world: World) -> list[Scene]:
@@ -168,48 +153,55 @@ def take_partner(pool: list[Triplet], one: Triplet) -> Triplet | None:
 # --- images ---------------------------------------------------------------------------------------
 
 
-def boxes_of(one: Triplet, style: Style, person: Box, random: numpy.random.RandomState, side: int) -> Box:
+def box_of(one: Triplet, person: Box, random: numpy.random.RandomState, side: int) -> Box:
     """Box of a relation's object about a person's box, cut at the edges of an image."""
     down, right, tall, wide, _ = PREDICATES[one[1]]
-    unit, grown = person[2], 16 + style.growth + random.randint(-1, 2)
+    unit, grown = person[2], 16 + random.randint(-2, 3)
     height, width = max(tall * unit * grown // 256, 3), max(wide * unit * grown // 256, 3)
-    y = person[0] + person[2] // 2 + (down + style.down) * unit // 16 + random.randint(-2, 3)
-    x = person[1] + person[3] // 2 + (right + style.right) * unit // 16 + random.randint(-2, 3)
+    y = person[0] + person[2] // 2 + down * unit // 16 + random.randint(-2, 3)
+    x = person[1] + person[3] // 2 + right * unit // 16 + random.randint(-2, 3)
     top, left = max(int(y - height // 2), 0), max(int(x - width // 2), 0)
     top, left = min(top, side - 3), min(left, side - 3)
     return top, left, int(min(height, side - top)), int(min(width, side - left))
 
 
-def paint(image: numpy.ndarray, person: Box, kind: str, parts: list[tuple[Triplet, Style, Box]]) -> None:
+def paint(image: numpy.ndarray, person: Box, kind: str, parts: list[tuple[Triplet, Box]]) -> None:
     """Draw a person and its objects, those behind it first."""
     for front in (False, True):
         if front:
             drawing.draw_person(image, person, kind)
-        for one, style, box in parts:
+        for one, box in parts:
             place = PREDICATES[one[1]][4]
             if (place == "front") == front:
-                drawing.draw_object(image, box, OBJECTS.index(one[2]), style.look, place == "frame")
+                drawing.draw_object(image, box, OBJECTS.index(one[2]), place == "frame")
 
 
-def draw(scene: Scene, world: World, number: int) -> tuple[numpy.ndarray, Box, list[Box]]:
+def distract(image: numpy.ndarray, random: numpy.random.RandomState, related: list[Triplet]) -> None:
+    """Up to two objects anywhere that nobody annotated, of other classes than those that are."""
+    others = [number for number, name in enumerate(OBJECTS) if name not in {one[2] for one in related}]
+    for _ in range(random.randint(3)):
+        top, left = (random.randint(0, len(image) - 4) for _ in range(2))
+        height, width = (random.randint(4, 9) for _ in range(2))
+        drawing.draw_object(image, (top, left, height, width), others[random.randint(len(others))])
+
+
+def draw(scene: Scene, number: int) -> tuple[numpy.ndarray, Box, list[Box]]:
     """(image int64 [CANVAS, CANVAS, 3], the person's box, the objects' boxes) of an image id."""
-    random = generator("image", number)
+    random, labels = generator("image", number), [one for one, _ in scene.relations]
     height, width, _ = drawing.PEOPLE[scene.person]
     height += random.randint(-1, 2)
     middle = CANVAS // 2 + random.randint(-4, 5, 2)
     person = (int(middle[0] - height // 2), int(middle[1] - width // 2), int(height), width)
     image = drawing.background(random, CANVAS)
     drawing.clutter(image, random, random.randint(1, 5))
-    parts = []
-    for one, _ in scene.relations:
-        style = world.styles[one[1:]]
-        parts.append((one, style, boxes_of(one, style, person, random, CANVAS)))
+    distract(image, random, labels)
+    parts = [(one, box_of(one, person, random, CANVAS)) for one in labels]
     paint(image, person, scene.person, parts)
     drawing.clutter(image, random, random.randint(0, 3))
-    return drawing.tinted(image, random, 40), person, [box for *_, box in parts]
+    return drawing.tinted(image, random, 40), person, [box for _, box in parts]
 
 
-def web_image(one: Triplet, world: World, random: numpy.random.RandomState) -> tuple[numpy.ndarray, Box]:
+def web_image(one: Triplet, random: numpy.random.RandomState) -> tuple[numpy.ndarray, Box]:
     """(image int64 [TILE, TILE, 3], box of the pair) of what a search engine might find: larger, cluttered, other colours."""
     height, width, _ = drawing.PEOPLE[one[0]]
     height = height + 1 + random.randint(0, 3)
@@ -217,11 +209,12 @@ def web_image(one: Triplet, world: World, random: numpy.random.RandomState) -> t
     down, right = PREDICATES[one[1]][:2]  # the pair's middle, not the person's, is near the middle
     top = int(numpy.clip(middle[0] - height // 2 - down * height // 32, 0, TILE - height))
     left = int(numpy.clip(middle[1] - width // 2 - right * height // 32, 0, TILE - width))
-    person, style = (top, left, int(height), width), world.styles[one[1:]]
+    person = (top, left, int(height), width)
     image = drawing.background(random, TILE)
     drawing.clutter(image, random, random.randint(8, 15))
-    box = boxes_of(one, style, person, random, TILE)
-    paint(image, person, one[0], [(one, style, box)])
+    distract(image, random, [one])
+    box = box_of(one, person, random, TILE)
+    paint(image, person, one[0], [(one, box)])
     drawing.clutter(image, random, random.randint(0, 3))
     start = [min(person[i], box[i]) for i in (0, 1)]
     stop = [max(person[i] + person[i + 2], box[i] + box[i + 2]) for i in (0, 1)]
@@ -277,7 +270,7 @@ def web(world: World) -> dict[str, bytes]:
         sheet = numpy.zeros((SHEET[0] * TILE, SHEET[1] * TILE, 3), dtype=numpy.int64)
         for place in range(SHEET[0] * SHEET[1]):
             shown = spoiled(one, labels, random) if random.randint(100) < 100 * NOISE else one
-            image, box = web_image(shown, world, random)
+            image, box = web_image(shown, random)
             row, column = divmod(place, SHEET[1])
             sheet[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE] = image
             lines.append(f"{query},{place},{','.join(shown)},{','.join(map(str, box))}")

@@ -1,10 +1,12 @@
 """Loss, measures, filters, sliding window, batches, patients and slabs of CovSegNet."""
 
 import math
+from pathlib import Path
 
 import numpy
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from stages.lib.errors import StageError
@@ -12,6 +14,7 @@ from stages.papers.covsegnet import classification, division, filters, inference
 from stages.papers.covsegnet.scans import Scan, Set
 from stages.papers.covsegnet.settings import Fit, Loss
 
+ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 PLAIN = Fit(steps=1, lesion=2, other=2, lr=0.01, weight_decay=0.0, rotation=0.0, zoom=0.0, jitter=0.0)
 torch.set_num_threads(1)
@@ -25,7 +28,9 @@ def scan(place: int = 0, group: int = 0, patient: str = "", first: int = 0, dept
     image[:, -1, -1] = torch.arange(first, first + depth)
     none = torch.zeros_like(lesion)
     number = place if case is None else case
-    return Scan(place, number, patient or f"p{number}", group, first, image, lesion, none + 1, none, (6.0, 2.0, 2.0))
+    return Scan(
+        place, number, str(number), patient or f"p{number}", group, first, image, lesion, none + 1, none, (6.0, 2.0, 2.0)
+    )
 
 
 # --- loss -----------------------------------------------------------------------------------------
@@ -83,7 +88,7 @@ def test_dice_and_iou_belong_together_and_are_symmetric(seed):
     one, two = masks(seed)
     here, there = overlap.measures(one, two, (1, 1, 1)), overlap.measures(two, one, (1, 1, 1))
     assert here["iou"] == pytest.approx(here["dice"] / (2 - here["dice"]))
-    assert here["dice"] == there["dice"] and here["hd95"] == there["hd95"]
+    assert here["dice"] == there["dice"] == overlap.dice(one, two) and here["hd95"] == there["hd95"]
     assert here["sensitivity"] == there["precision"]
 
 
@@ -94,6 +99,8 @@ def test_a_scan_without_lesion_has_a_dice():
     alarm = overlap.measures(some, none, (6.0, 2.0, 2.0))
     assert alarm["dice"] == 0.0 and alarm["sensitivity"] == 1.0 and alarm["specificity"] < 1.0
     assert alarm["hd95"] == pytest.approx(math.hypot(18.0, 8.0, 8.0))
+    blind = overlap.measures(none, some, (6.0, 2.0, 2.0))
+    assert (blind["dice"], blind["sensitivity"], blind["precision"], blind["specificity"]) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_hausdorff_distance_is_in_millimetres():
@@ -275,3 +282,12 @@ def test_classifiers_answer_for_any_size(name):
     net = classification.NETS[name]([2, 3]).eval()
     assert net(torch.randn(3, 1, 12, 12)).shape == (3, 2)
     assert not any("ups" in key for key in net.state_dict())
+
+
+@pytest.mark.parametrize("scale", ["smoke", "small", "medium", "paper"])
+def test_classifiers_are_of_equal_size(scale):
+    section = yaml.safe_load((ROOT / f"params/covsegnet/{scale}.yaml").read_text())["covid_ct"]
+    with torch.device("meta"):
+        sizes = [sum(one.numel() for one in classification.NETS[name](section[key]).parameters())
+                 for name, key in (("encoder", "channels"), ("convolutions", "plain"))]  # fmt: skip
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.02)

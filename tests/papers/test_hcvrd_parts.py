@@ -184,6 +184,10 @@ LABELS = Labels(
 )  # fmt: skip
 
 
+def test_labels_shown_go_from_those_without_instances_to_the_most_frequent():
+    assert LABELS.spread(2) == [3, 0] and LABELS.spread(9) == [3, 2, 1, 0]
+
+
 def pairs(count: int) -> Pairs:
     place = torch.zeros(count, dtype=torch.int64)
     scores = [torch.tensor([[0.9, 0.1]]).log().expand(count, -1)] * 2
@@ -222,38 +226,42 @@ def test_a_label_that_cannot_be_named_is_never_predicted():
 BOX = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [0, 0, 10, 10.0]])
 
 
-def truth(*labels: int) -> recall.Truth:
-    return recall.Truth(torch.tensor(labels), BOX[: len(labels)], BOX[: len(labels)] + 5)
+def match(
+    labels: list[int], sub: torch.Tensor, obj: torch.Tensor, wanted: list[int], *boxes_of: torch.Tensor, **how
+) -> list[int]:
+    """Predictions with boxes against relations, whose boxes are the first of BOX and those 5 further unless given."""
+    own = boxes_of or (BOX[: len(wanted)], BOX[: len(wanted)] + 5)
+    return recall.match(torch.tensor(labels), recall.shared(sub, obj, *own, **how), torch.tensor(wanted), 0.5)
 
 
 def test_perfect_predictions_are_all_found_and_recall_grows_with_k():
-    own = truth(3, 1, 2)
-    places = torch.tensor(recall.match(own.label, own.sub, own.obj, own, 0.5))
+    places = torch.tensor(match([3, 1, 2], BOX, BOX + 5, [3, 1, 2]))
     assert places.tolist() == [0, 1, 2]
-    values = [recall.recall_at(places, k) for k in (1, 2, 3, 50)]
+    values = [float(recall.within(places, k).double().mean()) for k in (1, 2, 3, 50)]
     assert values == pytest.approx([1 / 3, 2 / 3, 1, 1])
+    assert recall.within(torch.tensor([-1, 0, 4]), 4).tolist() == [False, True, False]
 
 
 def test_a_relation_is_found_once_and_repeats_only_use_up_places():
-    own = truth(3, 1)
-    label, rows = torch.tensor([3, 3, 3, 1]), [0, 0, 0, 1]
-    assert recall.match(label, own.sub[rows], own.obj[rows], own, 0.5) == [0, 3]
-    twins = recall.Truth(torch.tensor([3, 3]), BOX[[0, 2]], BOX[[0, 2]] + 5)  # two alike relations need two predictions
-    assert recall.match(label[:1], twins.sub[:1], twins.obj[:1], twins, 0.5) == [0, -1]
-    assert recall.match(label[:2], twins.sub[[0, 0]], twins.obj[[0, 0]], twins, 0.5) == [0, 1]
+    rows = BOX[[0, 0, 0, 1]]
+    assert match([3, 3, 3, 1], rows, rows + 5, [3, 1]) == [0, 3]
+    twins = BOX[[0, 2]], BOX[[0, 2]] + 5  # two alike relations need two predictions
+    assert match([3], BOX[:1], BOX[:1] + 5, [3, 3], *twins) == [0, -1]
+    assert match([3, 3], rows[:2], rows[:2] + 5, [3, 3], *twins) == [0, 1]
 
 
 def test_predictions_come_in_the_order_of_scores_not_of_overlap():
-    own = recall.Truth(torch.tensor([3]), BOX[:1], BOX[:1] + 5)
     loose = torch.tensor([[0.0, 0, 10, 14], [0, 0, 10, 10]])
-    assert recall.match(torch.tensor([3, 3]), loose, BOX[[0, 0]] + 5, own, 0.5) == [0]
-    assert recall.match(torch.tensor([2]), BOX[:1], BOX[:1] + 5, own, 0.5) == [-1]
+    assert match([3, 3], loose, BOX[[0, 0]] + 5, [3]) == [0]
+    assert match([2], BOX[:1], BOX[:1] + 5, [3]) == [-1]
+    assert match([3], BOX[1:2], BOX[:1] + 5, [3]) == [-1]  # one box in place is not enough
+    near = BOX[[1, 0, 2]] + torch.tensor([[0.0], [2], [0]])  # of two alike relations the one that fits best
+    assert match([3], BOX[:1], BOX[:1], [3, 3], near[1:], near[1:]) == [-1, 0]
 
 
 def test_phrases_need_only_the_union():
-    own = recall.Truth(torch.tensor([3]), torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[10.0, 0, 20, 10]]))
-    swapped = (torch.tensor([3]), own.obj, own.sub)
-    assert recall.match(*swapped, own, 0.5) == [-1] and recall.match(*swapped, own, 0.5, phrase=True) == [0]
+    sub, obj = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[10.0, 0, 20, 10]])
+    assert match([3], obj, sub, [3], sub, obj) == [-1] and match([3], obj, sub, [3], sub, obj, phrase=True) == [0]
 
 
 def test_lists_are_in_order_and_may_be_limited_per_pair():

@@ -68,6 +68,11 @@ def test_every_arm_is_measured_and_every_claim_has_its_figures(workspace):
             phrases = [found[arm, 0, f"{kind}_phrase{k}"] for k in (1, 5, 10, 50, 100)]
             assert tops == sorted(tops) and recalls == sorted(recalls)
             assert all(0.0 <= one <= other <= 1.0 for one, other in zip(recalls, phrases, strict=True))
+        assert all(
+            0.0 <= found[arm, 0, f"{part}{k}"] <= 1.0
+            for part in ("general_clean_recall", "tail_macro_recall")
+            for k in (50, 100)
+        )
     assert artifacts.verify_manifest(f"runs/hcvrd/models/{PLACE}/manifest.json")["inputs"]
     assert not list(Path("runs").rglob("*.state"))
 

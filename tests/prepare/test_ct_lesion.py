@@ -192,6 +192,9 @@ def test_damaged_nifti(scans):
             ct_volumes.read_nifti(Path("x"), nifti(values), 10**6)
     with pytest.raises(StageError, match="at most 9 voxels"):
         ct_volumes.read_nifti(Path("x"), plain, 9)
+    bomb = gzip.compress(plain + bytes(2 * ct_volumes.HEADERS))
+    with pytest.raises(StageError, match="unpacks to more than"):
+        ct_volumes.read_nifti(Path("x"), bomb, 10**4)
 
 
 # --- grey levels and sizes ------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def ten_images() -> dict[str, bytes]:
     return {
         "final_data.json": json.dumps(seen).encode(), "zeroshot_data.json": json.dumps(unseen).encode(),
         "train.txt": b"1.jpg\n2.jpg\n3.jpg\n4.jpg\n5.jpg\n6.jpg", "test.txt": b"7.jpg\n8.jpg\n",
-        "long_tail_indexes.mat": scene_samples.annotations(scene_samples.World({("man", "a", "b"): 3}, [], {}), {})["long_tail_indexes.mat"],
+        "long_tail_indexes.mat": scene_samples.annotations(scene_samples.World({("man", "a", "b"): 3}, []), {})["long_tail_indexes.mat"],
     }  # fmt: skip
 
 
@@ -252,6 +252,18 @@ def test_drawn_things_lie_where_their_predicate_says(sample):
     for predicate, low, high in (("wearing", 0.0, 0.35), ("above", 0.7, 1.6), ("under", -1.0, 0.2)):
         chosen = [one for one in relations if one.predicate == predicate]
         assert low <= median(hcvrd_files.part_heights(chosen, {one.object for one in chosen})) <= high, predicate
+
+
+def test_a_predicates_place_does_not_depend_on_the_object(monkeypatch):
+    person, thrown = (30, 40, 17, 8), []
+    for predicate in scene_samples.PREDICATES:
+        boxes = {scene_samples.box_of(("man", predicate, name), person, numpy.random.RandomState(3), 99)
+                 for name in scene_samples.OBJECTS}  # fmt: skip
+        assert len(boxes) == 1, predicate
+    monkeypatch.setattr(scene_samples.drawing, "draw_object", lambda image, box, number: thrown.append(number))
+    for seed in range(50):
+        scene_samples.distract(numpy.zeros((40, 40, 3)), numpy.random.RandomState(seed), [("man", "on", "ball")])
+    assert 0 < len(thrown) <= 100 and scene_samples.OBJECTS.index("ball") not in thrown  # only others distract
 
 
 def test_archives_are_those_of_visual_genome(sample):

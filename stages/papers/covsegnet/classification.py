@@ -39,7 +39,7 @@ class Encoder(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """The same level blocks with max-pooling only; the mean of the coarsest map goes to a linear map. Logits [B, 2]."""
+    """Level blocks with max-pooling only; the mean of the coarsest map goes to a linear map. Logits [B, 2]."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def learned(
     """Measures of one of NETS, trained from scratch."""
     seed = derive_seed(repetition, "classify")
     seed_everything(seed)
-    net = NETS[name](params.channels)
+    net = NETS[name](params.channels if name == "encoder" else params.plain)
     steps = params.epochs * -(-len(train) // params.batch)
     groups = [(list(net.parameters()), params.weight_decay)]
     trainee = Trainee(net, groups, one_cycle(params.lr, steps), params)

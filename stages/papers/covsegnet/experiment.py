@@ -8,7 +8,7 @@ from statistics import fmean, pstdev
 import torch
 from torch import Tensor, nn
 
-from stages.lib import files, macs
+from stages.lib import files
 from stages.papers.covsegnet import arms, filters, inference, nets, overlap, phases
 from stages.papers.covsegnet.scans import Scan
 from stages.papers.covsegnet.settings import Settings
@@ -61,9 +61,9 @@ class Bench:
                 here = [min(want, have) for want, have in zip(self.settings.volumes.window, size, strict=True)]
                 into = 1 if nd == 2 else phases.volume_record(self.settings, net)["into"]
                 shape = (1, into, *(size[1:] if nd == 2 else here))
-                asked = macs.count(self.found[net], torch.zeros(shape, device=self.device))
+                asked = nets.multiply_adds(self.found[net], torch.zeros(shape, device=self.device))
                 total += asked if nd == 2 else asked * size[1] * size[2] / (here[0] * here[1] * here[2])
-                weight += macs.parameters(self.found[net])
+                weight += nets.parameters(self.found[net])
         return {"parameters": float(weight), "megamacs": total / 1e6}
 
 
@@ -71,8 +71,8 @@ def measured(p: Tensor, scan: Scan, threshold: float) -> Values:
     """All measures of one scan, Dice on voxels outside artefacts, and the share of artefacts taken for lesions."""
     found, truth, false = p >= threshold, scan.lesion.ne(0), scan.artefact.ne(0)
     values = overlap.measures(found, truth, scan.spacing)
-    clean = overlap.measures(found & ~false, truth & ~false, scan.spacing)
-    return values | {"dice_clean": clean["dice"], "artefact": int((found & false).sum()) / max(1, int(false.sum()))}
+    clean = overlap.dice(found & ~false, truth & ~false)
+    return values | {"dice_clean": clean, "artefact": int((found & false).sum()) / max(1, int(false.sum()))}
 
 
 def table(bench: Bench, scans: Sequence[Scan]) -> dict[str, Values]:

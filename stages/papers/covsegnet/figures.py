@@ -76,7 +76,7 @@ def gallery(shown: "list[tuple[Scan, int, dict[str, Tensor]]]", cfg: Config) -> 
         len(shown), 1 + len(arms), figsize=(2.0 * (1 + len(arms)), 2.05 * len(shown)), layout="constrained", squeeze=False
     )
     for (scan, z, answers), row in zip(shown, axes, strict=True):
-        row[0].set_ylabel(f"case {scan.case + 1}, slice {scan.first + z + 1}")
+        row[0].set_ylabel(f"case {scan.name}, slice {scan.first + z + 1}")
         for axis, arm in zip(row, ("", *arms), strict=True):
             axis.imshow(scan.image[z].numpy(), cmap="gray", vmin=0.0, vmax=1.0)
             if arm:
@@ -84,7 +84,7 @@ def gallery(shown: "list[tuple[Scan, int, dict[str, Tensor]]]", cfg: Config) -> 
                 outline(axis, answers[arm][z] >= cfg.settings.threshold, FOUND)
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
-    for axis, title in zip(axes[0], ("slice", *(cfg.arm_titles[arm] for arm in arms)), strict=True):
+    for axis, title in zip(axes[0], ("Slice", *(cfg.arm_titles[arm] for arm in arms)), strict=True):
         axis.set_title("\n".join(wrapped(title)), fontsize=9, loc="center")
     return figure
 
@@ -139,8 +139,9 @@ def main(cfg: Config) -> None:
     from stages.report.figures import style
 
     runtime.prepare(1, "cpu", 0)
+    table = measured(cfg)  # before the nets are asked, which takes longer
     style.save(gallery(look(cfg), cfg), REPORTS / f"slices-{cfg.scale}")
-    style.save(comparison(measured(cfg), cfg), REPORTS / f"arms-{cfg.scale}")
+    style.save(comparison(table, cfg), REPORTS / f"arms-{cfg.scale}")
 
 
 if __name__ == "__main__":

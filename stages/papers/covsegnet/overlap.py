@@ -8,7 +8,10 @@ from torch import Tensor
 
 
 def measures(found: Tensor, truth: Tensor, spacing: Sequence[float]) -> dict[str, float]:
-    """Of masks bool [D, H, W]. A ratio without anything to divide by is 1: nothing was there and nothing was missed."""
+    """Of masks bool [D, H, W]. A ratio without anything to divide by is 1: nothing was there, and nothing was missed.
+
+    The precision of finding nothing is 0 where there was something.
+    """
     hit, alarms = int((found & truth).sum()), int((found & ~truth).sum())
     missed, clear = int((~found & truth).sum()), int((~found & ~truth).sum())
     return {
@@ -16,9 +19,14 @@ def measures(found: Tensor, truth: Tensor, spacing: Sequence[float]) -> dict[str
         "iou": ratio(hit, hit + alarms + missed),
         "sensitivity": ratio(hit, hit + missed),
         "specificity": ratio(clear, clear + alarms),
-        "precision": ratio(hit, hit + alarms),
+        "precision": ratio(hit, hit + alarms) if hit + alarms or not missed else 0.0,
         "hd95": hausdorff95(found.numpy(), truth.numpy(), spacing),
     }
+
+
+def dice(found: Tensor, truth: Tensor) -> float:
+    """The same Dice alone."""
+    return ratio(2 * int((found & truth).sum()), int(found.sum()) + int(truth.sum()))
 
 
 def ratio(part: int, whole: int) -> float:

@@ -23,6 +23,7 @@ class Scan:
 
     place: int
     case: int
+    name: str  # the case's, in its files
     patient: str
     group: int
     first: int  # its first slice in the whole scan
@@ -31,11 +32,6 @@ class Scan:
     lung: Tensor
     artefact: Tensor
     spacing: tuple[float, float, float]
-
-    @property
-    def name(self) -> str:
-        """The case with the slices."""
-        return f"case {self.case}, slices {self.first} to {self.first + len(self.image) - 1}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +63,6 @@ def load(dataset: str) -> Set:
         whole = {name: torch.from_numpy(found[name][end - int(numpy.prod(shape)) : end].reshape(shape))[first:last]
                  for name in ARRAYS[:4]}  # fmt: skip
         image = whole.pop("image").to(torch.float32) / 255
-        patient, spacing = about["cases"][case]["patient"], tuple(found["spacing"][case].tolist())
-        scans.append(Scan(place, case, patient, group, first, image, **whole, spacing=spacing))
+        named, spacing = about["cases"][case], tuple(found["spacing"][case].tolist())
+        scans.append(Scan(place, case, named["case"], named["patient"], group, first, image, **whole, spacing=spacing))
     return Set(tuple(scans), about["unit"])

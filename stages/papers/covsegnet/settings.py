@@ -141,6 +141,7 @@ class Classify:
     """The section covid_ct: nets that tell the class of a slice."""
 
     channels: list[int] = field(help="channels of the encoder's levels")
+    plain: list[int] = field(help="the same of plain convolutions; twice as many have the encoder's parameters")
     epochs: int = field(help="passes over the training slices")
     batch: int = field(help="slices a step")
     lr: float = field(help="peak of the one-cycle learning rate")
@@ -151,8 +152,9 @@ class Classify:
 
     def check(self) -> None:
         """StageError for a value out of range."""
-        if len(self.channels) < 2 or min(self.channels) < 1:
-            raise StageError(f"params.channels={self.channels}: expected two or more positive numbers")
+        for key, channels in (("channels", self.channels), ("plain", self.plain)):
+            if len(channels) < 2 or min(channels) < 1:
+                raise StageError(f"params.{key}={channels}: expected two or more positive numbers")
         at_least("epochs", self.epochs, 1)
         at_least("batch", self.batch, 2)
         above("lr", self.lr)

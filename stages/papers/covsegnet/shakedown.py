@@ -46,14 +46,14 @@ def noise(size: list[int], count: int) -> list[Any]:
         box = torch.zeros(size, dtype=torch.uint8)
         box[: size[0] // 2, : size[1] // 4, : size[2] // 4] = 1
         image = torch.rand(size, generator=generator)
-        found.append(Scan(i, i, str(i), 0, 0, image, box, torch.ones_like(box), torch.zeros_like(box), (1.0, 1.0, 1.0)))
+        found.append(Scan(i, i, str(i), str(i), 0, 0, image, box, torch.ones_like(box), torch.zeros_like(box), (1.0, 1.0, 1.0)))
     return found
 
 
 def shake(cfg: Config, device: "torch.device") -> dict[str, Any]:
     """Facts about the full-size nets after both phases."""
-    from stages.lib import macs
     from stages.papers.covsegnet import experiment, phases, train
+    from stages.papers.covsegnet.nets import parameters
 
     little, full = cfg.params, cfg.settings
     slices, volumes = full.slices, full.volumes
@@ -71,7 +71,7 @@ def shake(cfg: Config, device: "torch.device") -> dict[str, Any]:
     if not all(0.0 <= values["dice"] <= 1.0 for values in found.values()):
         raise StageError("a Dice is out of range; report this as a bug")
     return {
-        "parameters": {name: macs.parameters(net) for name, net in nets.items()}, "folds": about["folds"],
+        "parameters": {name: parameters(net) for name, net in nets.items()}, "folds": about["folds"],
         "measures": sorted(found["two_phase"]), "batch": little.batch,
         "batch_at_full_scale": slices.fit.lesion + slices.fit.other,
     }  # fmt: skip

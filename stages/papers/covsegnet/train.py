@@ -30,7 +30,7 @@ def trained(job: "Job") -> "tuple[dict[str, nn.Module], dict[str, object]]":
             done[name] = job.slices(name, job.scans, name)
     if "two_phase" in names:
         p["two_phase"], fold = job.out_of_fold()
-        about = {"folds": [{"case": one.case, "patient": one.patient, "fold": k} for one, k in zip(job.scans, fold)]}
+        about = {"folds": [{"case": one.name, "patient": one.patient, "fold": k} for one, k in zip(job.scans, fold)]}
     if "in_sample" in names:
         p["in_sample"] = [inference.by_slices(done["phase1"], one.image, job.device) for one in job.scans]
     for name in names:

@@ -22,8 +22,11 @@ def conv5(net: nn.Module) -> nn.Module:
     return net.features[:-1]
 
 
-def faster_rcnn(size: int = 800) -> nn.Module:
-    """Faster R-CNN with a ResNet-50 and a feature pyramid, random weights, for COCO's 91 classes (person is 1)."""
+def faster_rcnn(size: int = 800, proposals: int = 1000) -> nn.Module:
+    """Faster R-CNN with a ResNet-50 and a feature pyramid, random weights, for COCO's 91 classes (person is 1).
+
+    proposals: regions that are classified, and that a level of the pyramid may propose, when it is asked.
+    """
     absent = vision_compat.install()
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -32,7 +35,9 @@ def faster_rcnn(size: int = 800) -> nn.Module:
     if absent:  # torchvision's own torch code of it is compiled at its first call, which takes half a minute
         poolers.roi_align = aligned
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=3)
-    return FasterRCNN(backbone, 91, min_size=size, max_size=2 * size)
+    return FasterRCNN(
+        backbone, 91, min_size=size, max_size=2 * size, rpn_pre_nms_top_n_test=proposals, rpn_post_nms_top_n_test=proposals
+    )
 
 
 BUILDERS: dict[str, Callable[[], nn.Module]] = {"VGG-16": vgg16, "Faster R-CNN, ResNet-50 FPN": faster_rcnn}

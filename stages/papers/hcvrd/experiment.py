@@ -13,7 +13,7 @@ from stages.papers.hcvrd.arms import ARMS
 from stages.papers.hcvrd.backbone import Backbone
 from stages.papers.hcvrd.context import word_vectors
 from stages.papers.hcvrd.nets import Net
-from stages.papers.hcvrd.relations import Pairs, World
+from stages.papers.hcvrd.relations import Pairs, Relations, World
 from stages.papers.hcvrd.training import Learning
 
 if TYPE_CHECKING:
@@ -32,6 +32,18 @@ class Proposals:
 
 
 @dataclasses.dataclass(frozen=True)
+class Scene:
+    """An image of the evaluation split: its detected pairs and its relations, as places, and how well they fit [P, m], as
+    relationships (False) and as phrases (True).
+    """
+
+    image: int
+    pairs: Tensor
+    relations: Tensor
+    fit: dict[bool, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
 class Bench:
     """What all arms of a repetition share."""
 
@@ -40,6 +52,7 @@ class Bench:
     given: Learning
     annotated: Proposals  # the pair of every relation of the evaluation split, boxes as annotated
     detected: Proposals  # all pairs that a detector proposes
+    scenes: list[Scene]
     params: "Params"
     repetition: int
 
@@ -72,7 +85,17 @@ def bench(world: World, params: "Params", repetition: int, device: torch.device)
         pairs = relations.propose(world.asked, labels, params.detector, detected, generator)
         looks = backbone.region_maps(net, world.asked, pairs, settings.region)
         proposals.append(Proposals(pairs, looks, boxes.geometry(pairs.sub, pairs.obj, side).to(device)))
-    return Bench(world, net, given, *proposals, params, repetition)
+    return Bench(world, net, given, *proposals, scenes_of(world.asked, proposals[1].pairs), params, repetition)
+
+
+def scenes_of(asked: Relations, pairs: Pairs) -> list[Scene]:
+    """Images with relations, in order; all arms are measured on the same boxes."""
+    found = []
+    for image in asked.image.unique().tolist():
+        near, own = ((place == image).nonzero().flatten() for place in (pairs.image, asked.image))
+        given = (pairs.sub[near], pairs.obj[near], asked.sub_box[own], asked.obj_box[own])
+        found.append(Scene(image, near, own, {phrase: recall.shared(*given, phrase) for phrase in (False, True)}))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,28 +150,32 @@ def recognition(kind: str, rank: Tensor, label: Tensor, labels: relations.Labels
 
 
 def detection(kind: str, scores: Tensor, on: Bench, role: int) -> dict[str, float]:
-    """Recall@K of relationships and phrases with detected boxes; zero-shot ones also on images outside train.txt."""
-    asked, pairs, settings = on.world.asked, on.detected.pairs, on.params.scoring
+    """Recall@K of relationships and phrases with detected boxes; zero-shot ones also on images outside train.txt, of seen
+    ones also the mean over rare labels.
+    """
+    asked, settings = on.world.asked, on.params.scoring
     places: dict[bool, list[int]] = {False: [], True: []}
-    clean, most = [], settings.recall_at[-1]
-    rows = (asked.role == role).nonzero().flatten()
-    order = asked.image[rows].argsort(stable=True)
-    rows = rows[order]
-    for image in asked.image[rows].unique().tolist():
-        own, near = rows[asked.image[rows] == image], (pairs.image == image).nonzero().flatten()
-        truth = recall.Truth(asked.label[own], asked.sub_box[own], asked.obj_box[own])
-        which, label = recall.listed(scores[near], most, settings.per_pair)
-        sub, obj = pairs.sub[near][which], pairs.obj[near][which]
+    clean, rows = [], []
+    for one in on.scenes:
+        chosen = asked.role[one.relations] == role
+        own = one.relations[chosen]
+        if len(own) == 0:
+            continue
+        which, label = recall.listed(scores[one.pairs], settings.recall_at[-1], settings.per_pair)
         for phrase, found in places.items():
-            found += recall.match(label, sub, obj, truth, settings.overlap, phrase)
-        clean += [int(asked.listed[image]) != 1] * len(own)
-    found = {}
+            found += recall.match(label, one.fit[phrase][which][:, chosen], asked.label[own], settings.overlap)
+        clean += [int(asked.listed[one.image]) != 1] * len(own)
+        rows.append(own)
+    label, found = asked.label[torch.cat(rows)], {}
+    parts = {"clean_": torch.tensor(clean)} if role == relations.ZERO_SHOT else {}
+    tail = on.world.labels.count[label] < on.world.labels.tail_below
     for phrase, name in ((False, "recall"), (True, "phrase")):
-        one = torch.tensor(places[phrase])
-        found |= {f"{kind}_{name}{k}": recall.recall_at(one, k) for k in settings.recall_at}
-        if role == relations.ZERO_SHOT and any(clean):
-            kept = one[torch.tensor(clean)]
-            found |= {f"{kind}_clean_{name}{k}": recall.recall_at(kept, k) for k in settings.recall_at}
+        for k in settings.recall_at:
+            hits = recall.within(torch.tensor(places[phrase]), k)
+            found[f"{kind}_{name}{k}"] = float(hits.double().mean())
+            found |= {f"{kind}_{part}{name}{k}": float(hits[kept].double().mean()) for part, kept in parts.items() if any(kept)}
+            if role == relations.SEEN and bool(tail.any()):
+                found[f"tail_macro_{name}{k}"] = recall.macro(hits[tail], label[tail])
     return found
 
 

@@ -16,12 +16,12 @@ REPORTS = Path("reports/pictures/hcvrd")
 BINS, TOP = 8, 1
 COMPARED = ("full", "no_web", "softmax", "factorised", "language", "frequency")  # in the picture of the long tail
 METRICS = {
-    "zero_top1": "zero-shot alone, top-1",
-    "general_top5": "zero-shot among all labels, top-5",
-    "general_recall10": "the same, detected boxes, Recall@10",
-    "tail_macro_top1": "long tail, mean of labels, top-1",
+    "general_recall50": "zero-shot among all labels,\nRecall@50 of detected boxes",
+    "general_top5": "zero-shot among all labels,\ntop-5 of given boxes",
+    "zero_top5": "zero-shot labels alone,\ntop-5 of given boxes",
+    "tail_macro_top5": "long tail, mean of labels,\ntop-5 of given boxes",
 }
-LABELS, SCENES = 4, 6
+SCENES = 6
 
 
 @dataclass
@@ -115,7 +115,7 @@ def draw_arms(cfg: Config) -> "Figure":
     folder = files.RUNS.joinpath("hcvrd", "metrics", cfg.scale, cfg.dataset)
     table = pandas.DataFrame([row for seed in cfg.seeds for row in artifacts.read_json(folder / f"{seed}.json")["rows"]])
     arms = [arm for arm in cfg.arms if arm in set(table.arm)]
-    figure, axes = pyplot.subplots(1, len(METRICS), figsize=(13.5, 0.33 * len(arms) + 1.1), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, len(METRICS), figsize=(13.5, 0.33 * len(arms) + 1.3), sharey=True, layout="constrained")
     for axis, (metric, name) in zip(axes, METRICS.items(), strict=True):
         for place, (arm, (colour, marker)) in enumerate(style.arm_style(arms).items()):
             values = table[(table.arm == arm) & (table.metric == metric)].sort_values("seed").value.tolist()
@@ -131,7 +131,7 @@ def draw_arms(cfg: Config) -> "Figure":
 
 
 def draw_attention(path: Path, world: "World") -> "Figure":
-    """Good and spoiled web images of rare labels, each beside the attention that it gets."""
+    """Good and spoiled web images of labels from zero-shot to frequent, each beside the attention that it gets."""
     from matplotlib import pyplot
 
     from stages.lib import artifacts
@@ -139,22 +139,21 @@ def draw_attention(path: Path, world: "World") -> "Figure":
 
     style.apply()
     (maps,) = artifacts.read_npz(path, "attention")
-    rare = world.labels.count.argsort(stable=True)[: len(maps)].tolist()
-    names = world.labels.names()
-    figure, axes = pyplot.subplots(LABELS, 8, figsize=(11.0, 1.5 * LABELS), layout="constrained")
-    for row, (label, own) in zip(axes, zip(rare, maps, strict=False), strict=False):
-        good = world.web.good[label]
-        chosen = [*good.nonzero().flatten().tolist()[:2], *(~good).nonzero().flatten().tolist()[:2]]
+    chosen = world.labels.spread(len(maps))
+    figure, axes = pyplot.subplots(len(maps), 8, figsize=(11.0, 1.5 * len(maps)), layout="constrained", squeeze=False)
+    for row, label, own in zip(axes, chosen, maps, strict=True):
+        good, times = world.web.good[label], int(world.labels.count[label])
+        places = [*good.nonzero().flatten().tolist()[:2], *(~good).nonzero().flatten().tolist()[:2]]
         for axis in row:
             axis.axis("off")
-        for i, place in enumerate(chosen):
+        for i, place in enumerate(places):
             image = world.web.x[label, place].permute(1, 2, 0).numpy()
             row[2 * i].imshow(image)
             row[2 * i].set_title("shows it" if good[place] else "spoiled", fontsize=8)
             row[2 * i + 1].imshow(own[place], cmap="viridis", vmin=0.0, vmax=own.max())
-        row[0].text(
-            -0.12, 0.5, names[label].replace(" ", "\n"), transform=row[0].transAxes, ha="right", va="center", fontsize=8
-        )
+        words = [own[i] for own, i in zip(world.labels.words, world.labels.triplets[label].tolist(), strict=True)]
+        told = "\n".join([*words, f"({times or 'not'} annotated)"])
+        row[0].text(-0.12, 0.5, told, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
     return figure
 
 

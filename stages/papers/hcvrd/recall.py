@@ -1,20 +1,18 @@
 """Recall@K of triplets, greedy in the order of scores, image by image; and accuracy with boxes given."""
 
-import dataclasses
-
 import torch
 from torch import Tensor
 
 from stages.papers.hcvrd import boxes
 
 
-@dataclasses.dataclass(frozen=True)
-class Truth:
-    """Relations of one image: label [n], boxes sub, obj [n, 4]."""
-
-    label: Tensor
-    sub: Tensor
-    obj: Tensor
+def shared(sub: Tensor, obj: Tensor, own_sub: Tensor, own_obj: Tensor, phrase: bool = False) -> Tensor:
+    """How well each pair of boxes [P, 4] fits each relation's [m, 4], float32 [P, m]: the smaller overlap of subject and
+    object, or for phrases that of the union boxes.
+    """
+    if phrase:
+        return boxes.overlap(boxes.union(sub, obj).unsqueeze(1), boxes.union(own_sub, own_obj))
+    return torch.minimum(boxes.overlap(sub.unsqueeze(1), own_sub), boxes.overlap(obj.unsqueeze(1), own_obj))
 
 
 def listed(scores: Tensor, most: int, per_pair: int = 0) -> tuple[Tensor, Tensor]:
@@ -31,32 +29,24 @@ def listed(scores: Tensor, most: int, per_pair: int = 0) -> tuple[Tensor, Tensor
     return order // scores.shape[1], order % scores.shape[1]
 
 
-def match(label: Tensor, sub: Tensor, obj: Tensor, truth: Truth, least: float, phrase: bool = False) -> list[int]:
-    """For each relation of an image the place of the prediction that finds it, -1 if none does.
+def match(label: Tensor, fit: Tensor, wanted: Tensor, least: float) -> list[int]:
+    """For each relation of an image, with labels `wanted` [m], the place of the prediction that finds it, -1 if none does.
 
-    Predictions (label [n], boxes [n, 4]) come in the order of their scores; each takes the relation not yet found with its
-    label that overlaps most, by the smaller of both overlaps, or for phrases by the union boxes', if that is `least` or more.
+    Predictions (label [n], fit [n, m] as `shared`) come in the order of their scores; each takes the relation not yet found
+    with its label that it fits best, if that is `least` or more.
     """
-    found = [-1] * len(truth.label)
-    for place in torch.isin(label, truth.label).nonzero().flatten().tolist():
-        name = int(label[place])
-        free = [i for i, own in enumerate(truth.label.tolist()) if own == name and found[i] < 0]
-        if not free:
-            continue
-        own_sub, own_obj = truth.sub[free], truth.obj[free]
-        if phrase:
-            shared = boxes.overlap(boxes.union(sub[place], obj[place]), boxes.union(own_sub, own_obj))
-        else:
-            shared = torch.minimum(boxes.overlap(sub[place], own_sub), boxes.overlap(obj[place], own_obj))
-        best = int(shared.argmax())
-        if shared[best] >= least:
-            found[free[best]] = place
+    found, names = [-1] * len(wanted), wanted.tolist()
+    places = torch.isin(label, wanted).nonzero().flatten()
+    for place, name, row in zip(places.tolist(), label[places].tolist(), fit[places].tolist(), strict=True):
+        free = [i for i, own in enumerate(names) if own == name and found[i] < 0 and row[i] >= least]
+        if free:
+            found[max(free, key=row.__getitem__)] = place
     return found
 
 
-def recall_at(places: Tensor, k: int) -> float:
-    """Share of relations found among the first K predictions of their images; places [n] of `match`."""
-    return float(((places >= 0) & (places < k)).double().mean())
+def within(places: Tensor, k: int) -> Tensor:
+    """Which relations are among the first K predictions of their images, bool [n] of places [n]; Recall@K is their share."""
+    return (places >= 0) & (places < k)
 
 
 def ranks(scores: Tensor, label: Tensor) -> Tensor:

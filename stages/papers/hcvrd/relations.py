@@ -55,6 +55,11 @@ class Labels:
         """Labels as text."""
         return [" ".join(words[i] for words, i in zip(self.words, row, strict=True)) for row in self.triplets.tolist()]
 
+    def spread(self, count: int) -> list[int]:
+        """That many labels, or all, evenly from those without training instances to the most frequent ones."""
+        order = self.count.argsort(stable=True)
+        return order[torch.linspace(0, len(order) - 1, min(count, len(order))).long()].tolist()
+
     def zero_shot(self, split: str) -> Tensor:
         """Which labels are the split's zero-shot ones, bool [L]."""
         return self.kind == (1 if split == "val" else 2)
@@ -111,8 +116,10 @@ def read(split: str, root: Path = data.PREPARED) -> World:
     except (KeyError, TypeError) as error:
         raise StageError(f"{folder / 'manifest.json'}: lacks {error}; run the prepare stage again") from error
     x, shown, box = tensors(folder / "web.npz", "x", "shown", "box")
+    asked = [int((parts[split].role == role).sum()) for role in (SEEN, ZERO_SHOT)]
     for what, amount in (("training relation", len(parts["train"].label)), ("web image", x.numel()),
-                         ("image", parts["train"].x.numel())):  # fmt: skip
+                         ("image", parts["train"].x.numel()), (f"relation of a seen label in {split}", asked[0]),
+                         (f"zero-shot relation in {split}", asked[1])):  # fmt: skip
         if not amount:
             raise StageError(f"{folder}: has no {what}; the {about.get('source')} files lack them, use relation_source=sample")
     good = (shown == torch.arange(len(x)).unsqueeze(1)) | (shown < 0)

@@ -25,6 +25,7 @@ class ShakedownParams:
 
     image: int = field(help="side of a region and of a web image in pixels")
     photograph: int = field(help="side of the image that the detector sees")
+    proposals: int = field(help="regions that the detector classifies")
     steps: int = field(help="steps of the arms")
     bag: int = field(help="images of a bag")
     bags: int = field(help="bags a step")
@@ -83,7 +84,7 @@ def propose(cfg: Config, device: "torch.device") -> "tuple[Pairs, dict[str, Any]
     from stages.papers.hcvrd.relations import Pairs
 
     side, count = cfg.params.photograph, cfg.params.pairs
-    net = detector.faster_rcnn(side).to(device).eval()
+    net = detector.faster_rcnn(side, cfg.params.proposals).to(device).eval()
     net.roi_heads.score_thresh = 0.0  # with random weights no class is sure
     with torch.no_grad():
         found = net([torch.rand(3, side, side, device=device)])[0]["boxes"]

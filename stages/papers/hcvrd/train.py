@@ -9,7 +9,7 @@ from stages.papers.hcvrd.settings import Params
 if TYPE_CHECKING:
     from stages.papers.hcvrd.experiment import Bench, Found
 
-SHOWN = 8  # labels whose web images the evidence holds
+SHOWN = 5  # labels whose web images the evidence holds
 BEST = 3  # predictions of a scene in the evidence
 
 
@@ -40,7 +40,7 @@ def evidence(found: "dict[str, Found]", on: "Bench") -> dict[str, Any]:
     arrays |= {"pair_image": pairs.image, "pair_sub": pairs.sub, "pair_obj": pairs.obj, "pair_truth": pairs.truth,
                "pair_label": best.indices, "pair_score": best.values}  # fmt: skip
     if found[first].attention is not None:
-        arrays["attention"] = found[first].attention[on.world.labels.count.argsort(stable=True)[:SHOWN]]
+        arrays["attention"] = found[first].attention[on.world.labels.spread(SHOWN)]
     return {name: numpy.asarray(value) for name, value in arrays.items()}
 
 
