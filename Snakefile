@@ -2,7 +2,7 @@
 # result, Snakemake orders, parallelises, submits and logs. See workflow/README.md.
 import sys
 
-from workflow.engine.rules import Pipeline, execution
+from workflow.engine.rules import Pipeline, execution, pack
 
 executor = execution(sys._getframe())
 pipeline = Pipeline(
@@ -10,6 +10,8 @@ pipeline = Pipeline(
     executing=executor is not None,
     local=executor == "local",
 )
+batch = int(config.get("batch", 1))
+pack(sys._getframe(), batch)
 
 
 def declare(path, folder):
@@ -46,6 +48,10 @@ for stage in pipeline.rules:
             stage.log("runs/.benchmarks", ".tsv")
         wildcard_constraints:
             **stage.constraints,
+        group:
+            stage.name if batch > 1 and pipeline.submitting and not stage.short else None
+        # On a cluster, what takes a minute at most runs here, and `--config batch=20` packs so many jobs of a rule into one.
+        localrule: pipeline.submitting and stage.short
         threads: stage.resource("threads", 1)
         resources:
             mem_mb=stage.resource("mem_mb", 2000),

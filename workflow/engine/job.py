@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from dvc.stage import PipelineStage
 
 PLAN_VARIABLE = "REPRISE_PLAN"
+STATE = Path(".snakemake/engine")
+PLAN = STATE / "plan.json"  # where a cluster's job looks that did not inherit the variable
 COSTS = Path("runs/.costs")
 
 
@@ -266,7 +268,7 @@ def main() -> int:
     address = sys.argv[1]
     try:
         repo = open_repo()
-        records, order = load_plan(Path(os.environ[PLAN_VARIABLE]), repo.root_dir)
+        records, order = load_plan(Path(os.environ.get(PLAN_VARIABLE, PLAN)), repo.root_dir)
         job = Job(Declarations(repo), address, records[address], order)
         if not job.begin():
             print(f"> {job.planned['cmd']}", flush=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,15 +45,26 @@ class Plan:
         return [d.task for d in self.decisions.values()]
 
     def save(self, path: Path) -> None:
-        """Write the plan as JSON, for the jobs."""
+        """Write the plan as JSON, for the jobs and for what a cluster's jobs see of the Snakefile."""
         records = {
-            a: {"cmd": d.task.cmd, "outs": d.task.outs, "state": d.state, "expected": d.expected, "params": d.params}
+            a: {**d.task.record(), "state": d.state, "expected": d.expected, "params": d.params}
             for a, d in self.decisions.items()
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(records, default=str))
         temporary.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> Plan:
+        """The tasks and states of a saved plan."""
+        names = {item.name for item in fields(Task)}
+        return Plan(
+            {
+                address: Decision(Task(**{key: value for key, value in record.items() if key in names}), record["state"])
+                for address, record in json.loads(path.read_text()).items()
+            }
+        )
 
 
 def make_plan(repo: Repo, *, restore: bool = False) -> Plan:

@@ -15,12 +15,11 @@ from typing import Any
 
 from workflow.engine.data import ensure_data
 from workflow.engine.graph import Task
-from workflow.engine.job import PLAN_VARIABLE, load_plan
+from workflow.engine.job import PLAN, PLAN_VARIABLE, STATE
 from workflow.engine.pipelinelock import hold_pipeline
 from workflow.engine.plan import Decision, Plan, make_plan
 from workflow.engine.repository import locked, open_repo
 
-STATE = Path(".snakemake/engine")
 MARKER = STATE / "stale"
 CLIENT = Path(__file__).with_name("client.py")
 
@@ -80,6 +79,11 @@ class Rule:
         """The stage's address, Snakemake's only parameter of the rule."""
         return self.member(wildcards).task.address
 
+    @property
+    def short(self) -> bool:
+        """Whether the stage ends within a minute (fingerprints of code, tables): not worth a place in a cluster's queue."""
+        return int(self.meta.get("runtime", 60)) <= 1
+
     def resource(self, key: str, default: Any) -> Any:
         """A value of the stage's `meta:`."""
         return self.meta.get(key, default)
@@ -99,6 +103,7 @@ class Pipeline:
         self.stale = {"run"} if executing else {"run", "restore"}
         self.marking = main
         self.warm = main and executing and local and os.environ.get("REPRISE_WARM", "1") != "0"
+        self.submitting = main and executing and not local
         if main and executing:
             hold_pipeline(STATE)
         self.plan = self._plan(executing) if main else self._saved_plan()
@@ -122,15 +127,10 @@ class Pipeline:
         return plan
 
     def _saved_plan(self) -> Plan:
-        """A cluster job's view: today's declarations with the states that the main process decided."""
-        repo = open_repo()
-        plan = locked(repo, lambda: make_plan(repo))
-        repo.close()
-        path = os.environ.get(PLAN_VARIABLE)
-        records = load_plan(Path(path), repo.root_dir)[0] if path else {}
-        for address, decision in plan.decisions.items():
-            decision.state = records.get(address, {}).get("state", decision.state)
-        return plan
+        """A cluster job's view: what the main process decided. It reads no declaration again, which at a thousand stages would
+        cost each job seconds; `workflow.engine.job` checks its own stage against what is declared by then.
+        """
+        return Plan.load(Path(os.environ.get(PLAN_VARIABLE, PLAN)))
 
     def _group(self) -> list[Rule]:
         grouped: dict[str, list[Decision]] = {}
@@ -144,7 +144,7 @@ class Pipeline:
         restored = sum(d.state == "restore" for d in self.plan.decisions.values())
         if restored:
             print(f"{restored} stages restored from DVC's cache.", file=sys.stderr)
-        path = (STATE / "plan.json").absolute()
+        path = PLAN.absolute()
         self.plan.save(path)
         os.environ[PLAN_VARIABLE] = str(path)
         os.environ["REPRISE_PYTHON"] = sys.executable
@@ -234,18 +234,40 @@ def _unlimited(args: Any) -> None:
         args.max_jobs_per_timespan = None
 
 
-def execution(frame: Any) -> str | None:
-    """Name of the executor if Snakemake was started to run jobs, else None (dry run, --unlock, --lint ...).
+class Packs(dict):
+    """Snakemake's `group_components` with one size for every group; empty, so that no job's command line lists them."""
 
-    Snakemake parses the Snakefile before it tells the workflow what it was started for, so the answer is read
-    from the parsed command line of the calling `args_to_api`.
-    """
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def get(self, group: str, default: int = 1) -> int:
+        """Jobs of the group that make one submission."""
+        return self.size
+
+
+def _arguments(frame: Any) -> Any:
+    """The parsed command line, from the calling `args_to_api`: Snakemake parses the Snakefile before it uses the rest."""
     while frame is not None:
         if frame.f_code.co_name == "args_to_api":
-            args = frame.f_locals["args"]
-            looking = any(getattr(args, name, None) not in (None, False) for name in LOOKING)
-            if args.executor == "local":
-                _unlimited(args)
-            return None if looking else args.executor
+            return frame.f_locals["args"]
         frame = frame.f_back
     return None
+
+
+def pack(frame: Any, size: int) -> None:
+    """Let so many jobs of a group be one submission."""
+    args = _arguments(frame)
+    if args is not None and size > 1:
+        args.group_components = Packs(size)
+
+
+def execution(frame: Any) -> str | None:
+    """Name of the executor if Snakemake was started to run jobs, else None (dry run, --unlock, --lint ...)."""
+    args = _arguments(frame)
+    if args is None:
+        return None
+    if args.executor == "local":
+        _unlimited(args)
+    looking = any(getattr(args, name, None) not in (None, False) for name in LOOKING)
+    return None if looking else args.executor
