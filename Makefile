@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: report test test-fast test-exhaustive bench setup lint clean
+.PHONY: report test test-fast test-exhaustive test-cluster bench setup lint clean
 
 report: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -22,6 +22,10 @@ test-fast: setup
 
 test-exhaustive: setup
 	$(BIN)/python -m pytest -m exhaustive
+
+# Wants root and Debian's packages slurmctld slurmd slurm-client munge; says so and skips without them.
+test-cluster: setup
+	$(BIN)/python -m pytest -m cluster -rs tests/cluster
 
 bench: setup
 	$(BIN)/python -m tests.bench
