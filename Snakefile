@@ -2,16 +2,24 @@
 # result, Snakemake orders, parallelises, submits and logs. See workflow/README.md.
 import sys
 
-from workflow.engine.rules import Pipeline, execution, pack
+from workflow.engine.commandline import execution, pack
+from workflow.engine.rules import Pipeline
 
 executor = execution(sys._getframe())
 pipeline = Pipeline(
     main=workflow.is_main_process,
     executing=executor is not None,
     local=executor == "local",
+    batch=int(config.get("batch", 1)),
 )
-batch = int(config.get("batch", 1))
-pack(sys._getframe(), batch)
+if pipeline.batch > 1:
+    pack(sys._getframe(), pipeline.batch)
+    workflow.register_resource("pack", 1)  # one job of a pack at a time
+
+
+# The limit holds within each submission, not over all of them.
+resource_scopes:
+    pack="local",
 
 
 def declare(path, folder):
@@ -49,16 +57,17 @@ for stage in pipeline.rules:
         wildcard_constraints:
             **stage.constraints,
         group:
-            stage.name if batch > 1 and pipeline.submitting and not stage.short else None
-        # On a cluster, what takes a minute at most runs here, and `--config batch=20` packs so many jobs of a rule into one.
+            stage.name if stage.packed else None
+        # On a cluster, what takes a minute at most runs here, and `--config batch=10` packs stages of up to ten minutes.
         localrule: pipeline.submitting and stage.short
         threads: stage.resource("threads", 1)
         resources:
             mem_mb=stage.resource("mem_mb", 2000),
             runtime=stage.resource("runtime", 60),
             gpu=stage.resource("gpu", 0),
+            pack=int(stage.packed),
         params:
             stage=stage.address,
             command=pipeline.command,
         shell:
-            "{params.command} {params.stage:q} > {log:q} 2>&1 || {{ tail -n 20 {log:q} >&2; exit 1; }}"
+            "REPRISE_GPUS={resources.gpu} {params.command} {params.stage:q} > {log:q} 2>&1 || {{ tail -n 20 {log:q} >&2; exit 1; }}"

@@ -19,16 +19,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sinfo", "sbatch")
-CONFIG = Path("/etc/slurm/slurm.conf")
+CONFIG = Path("/etc/slurm")
+FILES = ("slurm.conf", "gres.conf")
+# A requeued job waits until its credential expired, two minutes unless said otherwise.
 TEMPLATE = """
 ClusterName=reprise
 SlurmctldHost={host}(127.0.0.1)
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=01:00:00 State=UP
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:2 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=01:00:00 PriorityTier=1 State=UP
+PartitionName=urgent Nodes={host} MaxTime=01:00:00 PriorityTier=2 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -57,8 +63,8 @@ def missing() -> str:
         return f"{', '.join(absent)} not installed: apt-get install slurmctld slurmd slurm-client munge"
     if os.geteuid():
         return "needs root: SLURM's own jobs read /etc/slurm/slurm.conf"
-    if CONFIG.exists() and not CONFIG.is_symlink():
-        return f"{CONFIG} exists: this machine belongs to a cluster"
+    if any((CONFIG / name).exists() and not (CONFIG / name).is_symlink() for name in FILES):
+        return f"{CONFIG} has a configuration: this machine belongs to a cluster"
     return ""
 
 
@@ -69,8 +75,8 @@ def _path() -> str:
 @contextmanager
 def node(folder: Path) -> Iterator[Path]:
     """A running node with its files in `folder`, stopped at the end."""
-    start(folder)
     try:
+        start(folder)
         yield folder
     finally:
         stop(folder)
@@ -88,11 +94,7 @@ def start(folder: Path) -> None:
     key = folder / "munge.key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o400)
-    values = {"host": socket.gethostname(), "cpus": os.cpu_count(), "memory": 8000, "folder": folder}
-    (folder / "slurm.conf").write_text(TEMPLATE.format(**values))
-    CONFIG.parent.mkdir(exist_ok=True)
-    CONFIG.unlink(missing_ok=True)
-    CONFIG.symlink_to(folder / "slurm.conf")
+    _configure(folder)
     _run("munged", "--force", *(f"--{name}={folder}/munge.{end}" for name, end in (
         ("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed"))))  # fmt: skip
     _run("slurmctld", "-c")
@@ -102,6 +104,20 @@ def start(folder: Path) -> None:
             return
         time.sleep(0.2)
     raise RuntimeError(f"SLURM's node is not idle after 30 s; see {folder}/slurmctld.log")
+
+
+def _configure(folder: Path) -> None:
+    """Write the configuration, with two devices that stand in for GPUs, and link it to where SLURM's own jobs look."""
+    values = {"host": socket.gethostname(), "cpus": os.cpu_count(), "memory": 4000, "folder": folder}
+    (folder / "slurm.conf").write_text(TEMPLATE.format(**values))
+    (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-1]\n")
+    for name, device in (("gpu0", "null"), ("gpu1", "zero")):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(Path("/dev", device))
+    CONFIG.mkdir(exist_ok=True)
+    for name in FILES:
+        (CONFIG / name).unlink(missing_ok=True)
+        (CONFIG / name).symlink_to(folder / name)
 
 
 def _run(*words: str) -> None:
@@ -122,8 +138,9 @@ def stop(folder: Path) -> None:
             if not Path(f"/proc/{pid}").exists():
                 break
             time.sleep(0.1)
-    if CONFIG.is_symlink():
-        CONFIG.unlink()
+    for name in FILES:
+        if (CONFIG / name).is_symlink():
+            (CONFIG / name).unlink()
 
 
 if __name__ == "__main__":

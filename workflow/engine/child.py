@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Mapping
 from typing import NoReturn
 
+from workflow.engine import devices
+
 SHELL_SYNTAX = set("|&;<>()$`\\\"'*?[#~=%!{}\n")
 PR_SET_PDEATHSIG = 1
 
@@ -50,6 +52,7 @@ def run_child(cmd: str, streams: list[int], environment: Mapping[str, str]) -> N
             os.dup2(stream, number)
         os.environ.clear()
         os.environ.update(environment)
+        devices.take()
         print(f"> {cmd}", flush=True)
         words = python_script(cmd)
         if words is None:

@@ -21,8 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from workflow.engine import devices
 from workflow.engine.declarations import Declarations
-from workflow.engine.repository import locked, open_repo
+from workflow.engine.repository import drop_corrupted, drop_torn_entry, locked, open_repo
 from workflow.fingerprint import FOLDER, edited
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ def restore_outputs(stage: PipelineStage) -> bool:
             if any(known and out.get_hash() != known for out, known in wanted):
                 return False
         stage.save(run_cache=False)
+        return not drop_corrupted(stage)
     except (RunCacheNotFoundError, CheckoutError, FileNotFoundError):
         return False
-    return True
 
 
 @dataclass
@@ -184,11 +185,15 @@ class Job:
         from dvc.stage.cache import RunCacheNotFoundError
 
         self.stage.remove_outs(ignore_remove=False, force=False)
+        drop_torn_entry(self.stage)
         try:
             self.repo.stage_cache.restore(self.stage)
         except RunCacheNotFoundError:
             return False
         self.stage.save(run_cache=False)
+        if drop_corrupted(self.stage):
+            self.stage.remove_outs(ignore_remove=False, force=False)
+            return False
         self._record()
         print(f"{self.address}: restored from the run-cache", flush=True)
         return True
@@ -217,6 +222,7 @@ class Job:
             # are in the cache, which leaves entries that cannot be restored.
             current.save_outs()
             current.md5 = current.compute_md5()
+            drop_corrupted(current)  # DVC would keep what is in the cache under the same name
             current.commit()
             self.repo.stage_cache.save(current)
         except LockError:
@@ -250,9 +256,13 @@ def load_plan(path: Path, root: str) -> tuple[dict[str, Any], dict[str, dict[str
 
 
 def run_command(cmd: str) -> tuple[int, float]:
-    """Run a stage's command in a shell; returns its exit code and processor seconds. Passes SIGTERM on."""
+    """Run a stage's command in a shell, with the GPUs it asks for; returns its exit code and processor seconds.
+
+    Passes SIGTERM on.
+    """
+    leases = devices.take()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = subprocess.Popen(["/bin/sh", "-c", f"exec {cmd}" if "&&" not in cmd else cmd])
+    process = subprocess.Popen(["/bin/sh", "-c", f"exec {cmd}" if "&&" not in cmd else cmd], pass_fds=leases)
 
     def forward(signum: int, _frame: FrameType | None) -> None:
         process.send_signal(signum)
@@ -273,7 +283,7 @@ def main() -> int:
         if not job.begin():
             print(f"> {job.planned['cmd']}", flush=True)
             job.finish(*run_command(job.planned["cmd"]))
-    except JobError as error:
+    except (JobError, devices.DeviceError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dvc.exceptions import PrettyDvcException
     from dvc.stage import PipelineStage
 
 HEADER = "schema: '2.0'\nstages:\n"
@@ -70,6 +71,13 @@ def splice(text: str, entries: Mapping[str, str], order: Mapping[str, int]) -> s
     if len(merged) > len(present):
         names.sort(key=lambda name: order.get(name, len(order)))
     return HEADER + "".join(merged[name] for name in names)
+
+
+def unreadable(error: PrettyDvcException) -> str:
+    """What to do about a file that DVC cannot read, in one line."""
+    path = os.path.relpath(getattr(error, "relpath", "") or error.path)  # one kind of error has the one, one the other
+    advice = f"restore it with `git checkout -- {path}`, or remove it: DVC's run-cache has the results"
+    return f"error: {path} cannot be read ({error}){'; ' + advice if path.endswith('.lock') else ''}"
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+    from dvc.stage import Stage
 
 T = TypeVar("T")
 
@@ -78,3 +79,35 @@ def locked(repo: Repo, step: Callable[[], T]) -> T:
                 print(f"waiting for another dvc command: {error}".split("\n\n")[0], file=sys.stderr, flush=True)
             said = True
             time.sleep(0.2)
+
+
+def drop_torn_entry(stage: Stage) -> None:
+    """Remove the folder of the stage's run-cache entry if a kill left it empty: DVC takes its first file without a look."""
+    from dvc.stage.cache import _get_cache_hash
+    from dvc.stage.serialize import to_single_stage_lockfile
+
+    cache = stage.repo.stage_cache
+    folder = Path(cache._get_cache_dir(_get_cache_hash(to_single_stage_lockfile(stage), key=True)))
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def drop_corrupted(stage: Stage) -> bool:
+    """Whether cached objects of the stage's outputs are gone or have other bytes than their names say; these are removed.
+
+    DVC does not look into an object that is read-only, so that it would restore those bytes as if they were the result.
+    """
+    from dvc_data.hashfile.hash import hash_file
+
+    cache = stage.repo.cache.local
+    found = False
+    for out in (out for out in stage.outs if out.use_cache):
+        for oid in (out.hash_info.value, *(entry.value for _, _, entry in (out.get_obj() if out.hash_info.isdir else ()))):
+            path = Path(cache.oid_to_path(oid))
+            if not path.exists():
+                found = True
+            elif hash_file(str(path), cache.fs, "md5")[1].value != oid.removesuffix(".dir"):
+                print(f"{stage.addressing}: {path} is corrupted; removed", file=sys.stderr, flush=True)
+                path.unlink()
+                found = True
+    return found

@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from typing import Any
 from workflow.engine.data import ensure_data
 from workflow.engine.graph import Task
 from workflow.engine.job import PLAN, PLAN_VARIABLE, STATE
+from workflow.engine.lockfile import unreadable
 from workflow.engine.pipelinelock import hold_pipeline
 from workflow.engine.plan import Decision, Plan, make_plan
 from workflow.engine.repository import locked, open_repo
 
 MARKER = STATE / "stale"
+TIMESTAMP = ".snakemake_timestamp"  # Snakemake's time of a folder
 CLIENT = Path(__file__).with_name("client.py")
+PACKED = 10  # minutes that a stage may take to share a submission with others
 
 
 class Rule:
@@ -82,7 +86,16 @@ class Rule:
     @property
     def short(self) -> bool:
         """Whether the stage ends within a minute (fingerprints of code, tables): not worth a place in a cluster's queue."""
-        return int(self.meta.get("runtime", 60)) <= 1
+        return self._minutes <= 1
+
+    @property
+    def packed(self) -> bool:
+        """Whether several jobs of the rule make one submission, in which they run one after the other."""
+        return self.pipeline.batch > 1 and 1 < self._minutes <= PACKED
+
+    @property
+    def _minutes(self) -> int:
+        return int(self.meta.get("runtime", 60))
 
     def resource(self, key: str, default: Any) -> Any:
         """A value of the stage's `meta:`."""
@@ -96,13 +109,15 @@ class Pipeline:
         main: this is the process the user started, not a cluster job that parses the Snakefile again.
         executing: it is about to run jobs (not a dry run, `--unlock`, `--lint`, `--rulegraph` ...).
         local: its jobs run on this machine.
+        batch: so many jobs of a rule with short stages are one submission to a cluster.
     """
 
-    def __init__(self, *, main: bool, executing: bool, local: bool) -> None:
+    def __init__(self, *, main: bool, executing: bool, local: bool, batch: int = 1) -> None:
         # A real run restores while it plans, so its jobs are what must run; a dry run lists both.
         self.stale = {"run"} if executing else {"run", "restore"}
         self.marking = main
-        self.warm = main and executing and local and os.environ.get("REPRISE_WARM", "1") != "0"
+        self.batch = batch
+        self.warm = main and executing and os.environ.get("REPRISE_WARM", "1") != "0"
         self.submitting = main and executing and not local
         if main and executing:
             hold_pipeline(STATE)
@@ -112,17 +127,21 @@ class Pipeline:
         self._producers: dict[str, list[str]] = {}  # Snakemake asks for the inputs of a job many times
         self.rules = self._group()
         if main:
-            MARKER.mkdir(parents=True, exist_ok=True)
-            os.utime(MARKER)
+            self._mark(executing)
         self.command = f"{sys.executable} -m workflow.engine.job"
         if main and executing:
             self._publish()
 
     def _plan(self, executing: bool) -> Plan:
+        from dvc.exceptions import PrettyDvcException
+
         repo = open_repo()
         if executing:
             ensure_data(repo)
-        plan = locked(repo, lambda: make_plan(repo, restore=executing))
+        try:
+            plan = locked(repo, lambda: make_plan(repo, restore=executing))
+        except PrettyDvcException as error:
+            sys.exit(unreadable(error))
         repo.close()
         return plan
 
@@ -137,6 +156,22 @@ class Pipeline:
         for decision in self.plan.decisions.values():
             grouped.setdefault(decision.task.rule, []).append(decision)
         return [Rule(self, name, members) for name, members in grouped.items()]
+
+    def _mark(self, executing: bool) -> None:
+        """Touch the marker: newer than whatever stale stages left, even if the clock has gone back since.
+
+        Before a run nothing that they read or left keeps a time to come: what the jobs write must be newer.
+        """
+        tasks = [d.task for d in self.plan.decisions.values() if d.state in self.stale]
+        known = {Path(name) for task in tasks for name in (*task.outs, *self.producers(task))}
+        times = {path: path.stat().st_mtime for one in known for path in (one, one / TIMESTAMP) if path.exists()}
+        now = time.time()
+        ahead = {path: written for path, written in times.items() if written >= now}
+        for path in ahead if executing else ():
+            os.utime(path, (now - 1, now - 1))
+        MARKER.mkdir(parents=True, exist_ok=True)
+        newest = now if executing else max([now, *(written + 1 for written in ahead.values())])
+        os.utime(MARKER, (newest, newest))
 
     def _publish(self) -> None:
         """Save the plan for the jobs and start the server, if there is something to run."""
@@ -212,62 +247,3 @@ def start_server(plan: Path) -> str:
 
     atexit.register(stop)
     return str(path)
-
-
-# Snakemake's ways of being started that run no job.
-LOOKING = (
-    "dryrun touch unlock lint report list_target_rules list_rules print_compilation containerize generate_unit_tests "
-    "dag rulegraph filegraph d3dag cleanup_metadata conda_cleanup_envs conda_create_envs_only list_conda_envs "
-    "cleanup_shadow container_cleanup_images list_changes list_input_changes list_params_changes list_untracked "
-    "summary detailed_summary archive delete_all_output delete_temp_output"
-).split()
-
-
-def _unlimited(args: Any) -> None:
-    """Drop the default limit of 100 jobs a second, which no machine reaches by itself.
-
-    Under a limit every pass of Snakemake's scheduler (9.27) asks for one more after that second, so that each job adds a
-    pass a second for the rest of the run: at 500 jobs they took a third of a core.
-    """
-    limit = getattr(args, "max_jobs_per_timespan", None)
-    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
-        args.max_jobs_per_timespan = None
-
-
-class Packs(dict):
-    """Snakemake's `group_components` with one size for every group; empty, so that no job's command line lists them."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def get(self, group: str, default: int = 1) -> int:
-        """Jobs of the group that make one submission."""
-        return self.size
-
-
-def _arguments(frame: Any) -> Any:
-    """The parsed command line, from the calling `args_to_api`: Snakemake parses the Snakefile before it uses the rest."""
-    while frame is not None:
-        if frame.f_code.co_name == "args_to_api":
-            return frame.f_locals["args"]
-        frame = frame.f_back
-    return None
-
-
-def pack(frame: Any, size: int) -> None:
-    """Let so many jobs of a group be one submission."""
-    args = _arguments(frame)
-    if args is not None and size > 1:
-        args.group_components = Packs(size)
-
-
-def execution(frame: Any) -> str | None:
-    """Name of the executor if Snakemake was started to run jobs, else None (dry run, --unlock, --lint ...)."""
-    args = _arguments(frame)
-    if args is None:
-        return None
-    if args.executor == "local":
-        _unlimited(args)
-    looking = any(getattr(args, name, None) not in (None, False) for name in LOOKING)
-    return None if looking else args.executor

@@ -60,6 +60,7 @@ class Server:
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._close())  # a machine that shuts down sends it to everyone
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the clients, whose end reaches us
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
         self.selector.register(wake_read, selectors.EVENT_READ, lambda: os.read(wake_read, 4096))
@@ -76,12 +77,21 @@ class Server:
     def _parent(self, pipe: int) -> None:
         if os.read(pipe, 1):
             return
-        self.closing = True
         self.selector.unregister(pipe)
-        for client in list(self.clients.values()):
-            self._stop(client)
+        self._close()
+
+    def _close(self) -> None:
+        """Take no more jobs and give the children the time to save their state."""
+        if not self.closing:
+            self.closing = True
+            self.selector.unregister(self.listener)
+            self.listener.close()
+            for client in list(self.clients.values()):
+                self._stop(client)
 
     def _accept(self) -> None:
+        if self.closing:
+            return
         connection, _ = self.listener.accept()
         client = Running(connection)
         self.clients[connection.fileno()] = client
@@ -122,7 +132,7 @@ class Server:
     def _become(self, client: Running, request: dict[str, Any]) -> None:
         """In the child: let go of everything that is the server's, then run the command. Never returns."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT):
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         for other in self.clients.values():
             other.connection.close()
