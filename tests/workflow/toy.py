@@ -169,8 +169,9 @@ def environment(folder: Path, **extra: str) -> dict[str, str]:
 def sh(folder: Path, command: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run a shell command in the toy repository."""
     done = subprocess.run(
-        command, cwd=folder, shell=True, text=True, capture_output=True, env=environment(folder, **extra), check=False
-    )
+        command, cwd=folder, shell=True, text=True, capture_output=True, env=environment(folder, **extra), check=False,
+        timeout=1800,  # a command that waits for ever fails its test instead of stopping the suite
+    )  # fmt: skip
     if check and done.returncode:
         raise AssertionError(f"{command}\n{done.stdout}\n{done.stderr}")
     return done
