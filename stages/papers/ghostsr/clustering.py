@@ -36,15 +36,20 @@ def squared_distances(left: numpy.ndarray, right: numpy.ndarray) -> numpy.ndarra
 
 def plus_plus(filters: numpy.ndarray, count: int, random: numpy.random.RandomState) -> numpy.ndarray:
     """Starting centres (Arthur and Vassilvitskii 2007): each drawn in proportion to the squared distance to those before."""
+    squares, doubled = (filters**2).sum(1), 2.0 * filters  # at 2304 numbers a filter they cost more than the products
+
+    def distances(index: int) -> numpy.ndarray:
+        return (squares + squares[index] - (doubled @ filters[[index]].T)[:, 0]).clip(min=0.0)
+
     chosen = [random.randint(len(filters))]
-    nearest = squared_distances(filters, filters[chosen])[:, 0]
+    nearest = distances(chosen[0])
     while len(chosen) < count:
         nearest[chosen] = 0.0
         if nearest.sum() > 0:
             chosen.append(int(random.choice(len(filters), p=nearest / nearest.sum())))
         else:  # all others equal one that is chosen
             chosen.append(next(index for index in range(len(filters)) if index not in chosen))
-        nearest = numpy.minimum(nearest, squared_distances(filters, filters[chosen[-1:]])[:, 0])
+        nearest = numpy.minimum(nearest, distances(chosen[-1]))
     return filters[chosen]
 
 
