@@ -17,7 +17,7 @@ import numpy
 import torch
 from torch import nn
 
-from stages.lib import artifacts
+from stages.lib import artifacts, parallel
 from stages.lib.errors import StageError
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Keeper:
 
     def save(self, run: Run, now: bool = False) -> None:
         """Save, unless (and not `now`) the last save was too recent for what saving costs."""
+        if parallel.rank():  # the state is the same in every process
+            return
         began = time.monotonic()
         if not now and self.cost > self.share * (began - self.last):
             return

@@ -84,6 +84,11 @@ class Rule:
         return self.member(wildcards).task.address
 
     @property
+    def height(self) -> int:
+        """How long a chain of stages waits for this one."""
+        return self.pipeline.heights.get(self.name, 0)
+
+    @property
     def short(self) -> bool:
         """Whether the stage ends within a minute (fingerprints of code, tables): not worth a place in a cluster's queue."""
         return self._minutes <= 1
@@ -126,6 +131,7 @@ class Pipeline:
         self._outs = sorted(self._makers)
         self._producers: dict[str, list[str]] = {}  # Snakemake asks for the inputs of a job many times
         self.rules = self._group()
+        self.heights = self._heights() if main and executing else {}
         if main:
             self._mark(executing)
         self.command = f"{sys.executable} -m workflow.engine.job"
@@ -156,6 +162,19 @@ class Pipeline:
         for decision in self.plan.decisions.values():
             grouped.setdefault(decision.task.rule, []).append(decision)
         return [Rule(self, name, members) for name, members in grouped.items()]
+
+    def _heights(self) -> dict[str, int]:
+        """By rule: stages on the longest chain that waits for one of its stages."""
+        tasks = self.plan.tasks()
+        heights = dict.fromkeys((task.address for task in tasks), 0)
+        for task in reversed(tasks):  # what depends on a stage comes before it here
+            makers = {self._makers[path].task.address for path in self.producers(task) if path in self._makers}
+            for maker in makers:
+                heights[maker] = max(heights[maker], heights[task.address] + 1)
+        rules: dict[str, int] = {}
+        for task in tasks:
+            rules[task.rule] = max(rules.get(task.rule, 0), heights[task.address])
+        return rules
 
     def _mark(self, executing: bool) -> None:
         """Touch the marker: newer than whatever stale stages left, even if the clock has gone back since.
