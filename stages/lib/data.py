@@ -60,8 +60,8 @@ def load(dataset: str, split: str, root: str | Path = PREPARED) -> Split:
     if split not in SPLITS:
         raise StageError(f"split={split}: expected one of {', '.join(SPLITS)}")
     folder = Path(root) / dataset
-    path, sharded = folder / f"{split}.npz", folder.with_name(f"{dataset}_shards")
-    if sharded.is_dir() and not path.exists():
+    path = folder / f"{split}.npz"
+    if not path.exists() and (sharded := _sharded(folder)):
         from stages.lib import shards
 
         return shards.load(sharded, split)
@@ -73,6 +73,15 @@ def load(dataset: str, split: str, root: str | Path = PREPARED) -> Split:
     images = normalised(torch.from_numpy(x), about["mean"], about["std"])
     names, moments = tuple(about["classes"]), (tuple(about["mean"]), tuple(about["std"]))
     return Split(images, torch.from_numpy(y), names, *moments, about["source"], split)
+
+
+def _sharded(folder: Path) -> Path | None:
+    """The folder of a set's shards: its own, or the one beside it. Raises StageError if it was only indexed so far."""
+    beside = folder.with_name(f"{folder.name}_shards")
+    found = next((place for place in (folder, beside) if place.name.endswith("_shards") and place.is_dir()), None)
+    if found is None and (folder / "index.csv").is_file():
+        raise StageError(f"{folder}: holds an index only; pack its images by `snakemake {beside.name}`")
+    return found
 
 
 def normalised(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:

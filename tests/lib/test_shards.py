@@ -321,6 +321,12 @@ def test_a_pickle_in_a_shard_is_never_opened(root):
     assert not Path("ran").exists()
 
 
+def test_a_set_that_is_only_indexed_says_what_to_do(root):
+    SHARDS.rename("elsewhere")
+    with pytest.raises(StageError, match=r"runs/prepare/imagenet: .*`snakemake imagenet_shards`"):
+        data.load("imagenet", "train")
+
+
 def test_a_folder_without_manifest_is_refused(root):
     (SHARDS / "manifest.json").unlink()
     with pytest.raises(StageError, match=r"imagenet_shards/manifest\.json"):
