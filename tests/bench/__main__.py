@@ -19,6 +19,7 @@ from tests.bench import (
     latency,
     multi_dimensional,
     search,
+    shards,
     table,
     training,
 )
@@ -34,6 +35,7 @@ PARTS = {
     "ghost": ghost.rows,
     "episodes": episodes.rows,
     "activation": activation.rows,
+    "shards": shards.rows,
     "engine": engine.rows,
 }
 
