@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,13 @@ lock file records anything but what an undisturbed run records, and no committed
 
 
 def main() -> None:
-    """Play all faults, each in a clone of its own."""
+    """Play all faults, each in a clone of its own.
+
+    Raises:
+        SystemExit: one of them cannot be played here.
+    """
+    if not all(fault.possible for fault in FAULTS.values()):
+        sys.exit("error: the faults of a network folder need root and /dev/fuse")
     rows = []
     with tempfile.TemporaryDirectory() as name:
         toys = prepare(Path(name))

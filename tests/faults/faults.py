@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.cluster.network import network_folder, possible
 from tests.faults.play import RUN, Fault, Inject
 from tests.workflow.test_promises import kill_group, no_processes, start, trace, wait_for
 from tests.workflow.toy import sh
@@ -47,6 +48,18 @@ def kill(moment: str, seed: int) -> Inject:
             kill_group(process)
         wait_for(lambda: no_processes(folder))
         return "all processes are gone, what was begun is not committed"
+
+    return inject
+
+
+def network(seconds: float, remembered: float) -> Inject:
+    """The clone lies on a folder of which each call takes so long, and a run is killed there while it trains."""
+
+    def inject(folder: Path, stack: ExitStack) -> str:
+        served = folder.rename(folder.with_name("served"))
+        folder.mkdir()
+        stack.enter_context(network_folder(served, folder, seconds, remembered))
+        return kill("running", 0)(folder, stack)
 
     return inject
 
@@ -163,6 +176,7 @@ def damaged(what: str, edit: Callable[[str], str], **expected: str) -> Fault:
     return Fault(f"a `dvc.lock` {what}", lock_file(edit), finished=True, edits=True, **expected)
 
 
+LATENCY, REMEMBERED = 0.002, 3.0  # seconds
 ADVISED = {"advice": f"`git checkout -- {LOCK}`", "remedy": f"git checkout -- {LOCK}"}
 FAULTS = {
     **{f"kill {moment}": Fault(f"`kill -9` while {moment}", kill(moment, 0), moment == "restoring") for moment in MOMENTS},
@@ -175,5 +189,10 @@ FAULTS = {
     "empty lock": damaged("that is empty", lambda _: "", **ADVISED),
     "clock": Fault("the clock jumps back by a day, and a paper is to be made again", clock, True, destroys=True),
     "terminate": Fault("SIGTERM to all processes, 30 seconds before the machine goes down", terminate),
+    "network": Fault(
+        f"`kill -9` on a simulated network folder: {LATENCY * 1000:g} ms a call, names and attributes believed for {REMEMBERED:g} s",
+        network(LATENCY, REMEMBERED),
+        possible=possible(),
+    ),
     "two at once": Fault("two pipelines start at once in one clone", two_at_once),
 }

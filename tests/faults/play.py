@@ -28,6 +28,7 @@ class Fault:
         advice: what the next run must say, since it cannot go on; `remedy` then does that.
         destroys: it takes away results that were committed, which may then be made again.
         edits: it changes what lock files say.
+        possible: it can be played on this machine.
     """
 
     what: str
@@ -37,6 +38,7 @@ class Fault:
     remedy: str = ""
     destroys: bool = False
     edits: bool = False
+    possible: bool = True
 
 
 def prepare(folder: Path) -> tuple[Path, Path]:
