@@ -62,7 +62,9 @@ def host(folder: Path, name: str, addresses: list[str], *, network: bool) -> sub
 @pytest.mark.skipif(not allowed(), reason="needs root: makes namespaces")
 @pytest.mark.parametrize("seeds", [FEW, pytest.param(MANY, marks=pytest.mark.exhaustive)])
 # DVC's lock by the kernel, or by links as on network folders, where a host may also take its word that a file is absent.
-@pytest.mark.parametrize(("hardlink", "network"), [("false", False), ("true", False), pytest.param("true", True, marks=NETWORK)])
+@pytest.mark.parametrize(
+    ("hardlink", "network"), [("false", False), ("true", False), pytest.param("true", True, marks=NETWORK)]
+)
 def test_no_entry_of_two_hosts_is_lost_or_torn(hardlink: str, network: bool, seeds: int, tmp_path: Path) -> None:
     folder = write_toy(tmp_path / "repo", seeds=tuple(range(seeds)))
     # The one kind of lock leaves a file behind that the other takes for a lock that is held.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.network import network_folder, possible
+from workflow.engine.lockfile import merge, split_entries
 
 pytestmark = pytest.mark.skipif(not possible(), reason="needs root and /dev/fuse")
 LATENCY, REMEMBERED = 0.02, 1.0
@@ -66,3 +67,13 @@ def test_a_lock_of_the_kernel_ends_at_the_host_and_a_link_does_not(hosts: tuple[
     with pytest.raises(FileExistsError):
         (other / "lock").hardlink_to(other / "file")
     assert (one / "file").stat().st_nlink == 2
+
+
+def test_an_entry_is_not_lost_to_a_host_that_believes_there_is_no_lock_file(hosts: tuple[Path, Path]) -> None:
+    one, other = hosts
+    assert not (other / "dvc.lock").exists()
+    merge(one / "dvc.lock", {"a": "  a:\n    cmd: a\n"}, {"a": 0, "b": 1})
+    assert not (other / "dvc.lock").exists()
+    merge(other / "dvc.lock", {"b": "  b:\n    cmd: b\n"}, {"a": 0, "b": 1})
+    assert list(split_entries((one / "dvc.lock").read_text())) == ["a", "b"]
+    assert [path.name for path in one.iterdir()] == ["dvc.lock"]
