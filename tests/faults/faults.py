@@ -64,6 +64,11 @@ def network(seconds: float, remembered: float) -> Inject:
     return inject
 
 
+def killed(moment: str, seed: int) -> Fault:
+    """One kill, at a moment of its own."""
+    return Fault(f"`kill -9` while {moment}", kill(moment, seed), finished=moment == "restoring")
+
+
 def full_disk(where: str, *messages: str) -> Inject:
     """No space is left in a folder of the clone: a small tmpfs, or no file may grow where mounting is not permitted."""
 
@@ -176,10 +181,11 @@ def damaged(what: str, edit: Callable[[str], str], **expected: str) -> Fault:
     return Fault(f"a `dvc.lock` {what}", lock_file(edit), finished=True, edits=True, **expected)
 
 
+KILLS = range(1, 14)  # of each moment
 LATENCY, REMEMBERED = 0.002, 3.0  # seconds
 ADVISED = {"advice": f"`git checkout -- {LOCK}`", "remedy": f"git checkout -- {LOCK}"}
 FAULTS = {
-    **{f"kill {moment}": Fault(f"`kill -9` while {moment}", kill(moment, 0), moment == "restoring") for moment in MOMENTS},
+    **{f"kill {moment}": killed(moment, 0) for moment in MOMENTS},
     "full cache": Fault("no space is left for DVC's cache", full_disk(CACHE, "No space left on device", "File too large")),
     "full runs": Fault("no space is left for results and logs", full_disk("runs")),
     "read-only cache": Fault("DVC's cache is read-only", read_only_cache),
