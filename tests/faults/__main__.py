@@ -84,8 +84,12 @@ def main() -> None:
         sys.exit("error: the faults of a network folder need root and /dev/fuse")
     with tempfile.TemporaryDirectory() as name:
         player = Player(Path(name))
-        rows = [row(fault.what, *player(fault)[:2]) for fault in FAULTS.values()]
-        REPORT.write_text(HEAD + "".join(rows) + KILLED + "".join(kills(player)))
+        # What takes minutes is written as it comes, so that a run that is cut short has not been in vain.
+        with REPORT.open("w", buffering=1) as report:
+            report.write(HEAD)
+            report.writelines(row(fault.what, *player(fault)[:2]) for fault in FAULTS.values())
+            report.write(KILLED)
+            report.writelines(kills(player))
 
 
 if __name__ == "__main__":
