@@ -17,6 +17,7 @@ from typing import Any
 from workflow.engine.data import ensure_data
 from workflow.engine.graph import Task
 from workflow.engine.job import PLAN, PLAN_VARIABLE, STATE
+from workflow.engine.links import ensure_links
 from workflow.engine.lockfile import unreadable
 from workflow.engine.pipelinelock import hold_pipeline
 from workflow.engine.plan import Decision, Plan, make_plan
@@ -143,6 +144,7 @@ class Pipeline:
 
         repo = open_repo()
         if executing:
+            ensure_links(repo)
             ensure_data(repo)
         try:
             plan = locked(repo, lambda: make_plan(repo, restore=executing))
