@@ -18,6 +18,7 @@ from tests.bench import (
     ghost,
     latency,
     multi_dimensional,
+    scale,
     search,
     table,
     training,
@@ -35,6 +36,7 @@ PARTS = {
     "episodes": episodes.rows,
     "activation": activation.rows,
     "engine": engine.rows,
+    "scale": scale.rows,
 }
 
 

@@ -122,7 +122,7 @@ class Result:
     def text(self) -> str:
         """Its item in a lock file's list."""
         lines = [f"- path: {self.path}", "  hash: md5", f"  md5: {self.md5}", f"  size: {self.size}"]
-        return "".join(f"    {line}\n" for line in (lines + [f"  nfiles: {self.files}"] if self.files else lines))
+        return "".join(f"    {line}\n" for line in ([*lines, f"  nfiles: {self.files}"] if self.files else lines))
 
 
 class Finisher:
