@@ -18,6 +18,7 @@ from tests.bench import (
     ghost,
     latency,
     multi_dimensional,
+    scale,
     search,
     shards,
     table,
@@ -37,6 +38,7 @@ PARTS = {
     "activation": activation.rows,
     "shards": shards.rows,
     "engine": engine.rows,
+    "scale": scale.rows,
 }
 
 

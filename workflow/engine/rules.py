@@ -130,6 +130,9 @@ class Pipeline:
         self.plan = self._plan(executing) if main else self._saved_plan()
         self._makers = {out: d for d in self.plan.decisions.values() for out in d.task.outs}
         self._outs = sorted(self._makers)
+        self._declared: dict[str, list[Task]] = {}  # by dvc.yaml
+        for task in self.plan.tasks():
+            self._declared.setdefault(task.file, []).append(task)
         self._producers: dict[str, list[str]] = {}  # Snakemake asks for the inputs of a job many times
         self.rules = self._group()
         self.heights = self._heights() if main and executing else {}
@@ -229,13 +232,12 @@ class Pipeline:
 
     def targets(self, *, file: str | None = None, suffix: str = "") -> list[str]:
         """Outputs of the stages declared in one dvc.yaml, or of the rules whose name ends so; all by default."""
-        tasks = (task for task in self.plan.tasks() if file in (None, task.file) and task.rule.endswith(suffix))
-        return [out for task in tasks for out in task.outs]
+        tasks = self.plan.tasks() if file is None else self._declared.get(file, [])
+        return [out for task in tasks if task.rule.endswith(suffix) for out in task.outs]
 
     def papers(self) -> dict[str, str]:
         """Name and dvc.yaml of every paper: whatever lies under stages/papers."""
-        files = {task.file for task in self.plan.tasks()}
-        return {f.split("/")[2]: f for f in sorted(files) if f.startswith("stages/papers/")}
+        return {f.split("/")[2]: f for f in sorted(self._declared) if f.startswith("stages/papers/")}
 
 
 def start_server(plan: Path) -> str:
