@@ -18,6 +18,7 @@ from tests.bench import (
     ghost,
     latency,
     multi_dimensional,
+    parallel,
     scale,
     search,
     shards,
@@ -37,6 +38,7 @@ PARTS = {
     "episodes": episodes.rows,
     "activation": activation.rows,
     "shards": shards.rows,
+    "parallel": parallel.rows,
     "engine": engine.rows,
     "scale": scale.rows,
 }

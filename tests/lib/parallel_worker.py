@@ -1,4 +1,4 @@
-"""What the processes of tests/lib/test_parallel.py run: `torchrun ... parallel_worker.py CASE FOLDER [KEY=VALUE ...]`."""
+"""What the processes of tests/lib/test_parallel.py run: `torchrun ... parallel_worker.py CASE,CASE... FOLDER [stop=STEP]`."""
 
 from __future__ import annotations
 
@@ -53,6 +53,9 @@ class Coupled(Remembering):
     coupled = True
 
 
+NETS = {"remembering": Remembering, "coupled": Coupled}
+
+
 def images() -> Split:
     """Noise with labels."""
     generator = torch.Generator().manual_seed(2)
@@ -89,30 +92,38 @@ def stopping_after(steps: int) -> training.Loss:
     return loss
 
 
-def main() -> None:
-    """Train one case; the first process writes losses and weights, all check that they end alike."""
-    case, folder, *more = sys.argv[1:]
-    given = dict(item.split("=") for item in more)
-    device = runtime.prepare(1, given.get("device", "cpu"), 0)
+def train(case: str, folder: Path, stop: int) -> tuple[nn.Module, list[float]]:
+    """A case's net after training, and its losses."""
+    device = runtime.prepare(1, "cpu+bfloat16" if case == "mixed" else "cpu", 0)
     torch.manual_seed(1 + parallel.rank())  # the first process's weights count
-    nets = {"remembering": Remembering, "coupled": Coupled}
-    net = nets[case]() if case in nets else Small(0.3 if case == "dropout" else 0.0)
+    net = NETS[case]() if case in NETS else Small(0.3 if case == "dropout" else 0.0)
     torch.manual_seed(1)
-    losses = {"method": by_method, "stop": stopping_after(int(given.get("stop", 0))), **dict.fromkeys(nets, answered)}
-    loss = losses.get(case, compared)
     if case == "adamw":
         trainee = Trainee(net, [(list(net.parameters()), 0.01)], lambda step: 0.01, clip=1.0)
-        history = fit(trainee, images(), epochs=4, batch=10, seed=3, loss=lambda model, x, y: compared(model.net, x, y))
-    else:
-        state = Path(folder, "scratch.state") if case == "stop" else None
-        history = training.train(net, images(), epochs=4, lr=0.1, batch=10, seed=3, device=device, loss=loss, state=state)
+        return net, fit(trainee, images(), epochs=4, batch=10, seed=3, loss=lambda model, x, y: compared(model.net, x, y))
+    losses = {"method": by_method, "stop": stopping_after(stop), **dict.fromkeys(NETS, answered)}
+    state = folder / "scratch.state" if case == "stop" else None
+    loss = losses.get(case, compared)
+    return net, training.train(net, images(), epochs=4, lr=0.1, batch=10, seed=3, device=device, loss=loss, state=state)
+
+
+def run(case: str, folder: Path, stop: int) -> None:
+    """Train one case; the first process writes losses, weights and answers, all check that they end alike."""
+    net, history = train(case, folder, stop)
     flat = torch.cat([value.detach().double().reshape(-1) for value in net.state_dict().values()])
     drawn = torch.rand(1)  # generators go on together too
     everyone = parallel.gather(torch.cat([flat, drawn])[None], parallel.world())
     made = {"history": history, "weights": flat.tolist(), "alike": bool((everyone == everyone[0]).all())}
-    logits = training.predict(net, images().x, batch=9) if case not in nets else torch.zeros(1)
-    artifacts.write_json(Path(folder, "result.json"), {**made, "logits": logits.tolist()})
-    assert json.loads(Path(folder, "result.json").read_text())["history"] == history  # it is there for all
+    logits = torch.zeros(1) if case in NETS else training.predict(net, images().x, batch=9)
+    artifacts.write_json(folder / f"{case}.json", {**made, "logits": logits.tolist()})
+    assert json.loads((folder / f"{case}.json").read_text())["history"] == history  # it is there for all
+
+
+def main() -> None:
+    """Run the cases one after the other."""
+    cases, folder, *more = sys.argv[1:]
+    for case in cases.split(","):
+        run(case, Path(folder), int(dict(item.split("=") for item in more).get("stop", 0)))
 
 
 if __name__ == "__main__":

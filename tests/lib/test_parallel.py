@@ -15,24 +15,25 @@ from stages.lib import parallel
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("parallel_worker.py")
 TOLERANCE = 2e-5  # single precision after 20 steps in another order of summation
+CASES = "plain,method,adamw,coupled,dropout,mixed"
 pytestmark = pytest.mark.slow
 
 
-def launch(count: int, case: str, folder: Path, *more: str) -> subprocess.CompletedProcess:
-    """Run a case in one process, or in several by torchrun."""
+def launch(count: int, cases: str, folder: Path, *more: str) -> subprocess.CompletedProcess:
+    """Run cases in one process, or in several by torchrun."""
     folder.mkdir(exist_ok=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
-    command = [sys.executable, *launcher, str(WORKER), case, str(folder), *more]
+    command = [sys.executable, *launcher, str(WORKER), cases, str(folder), *more]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def result(count: int, case: str, folder: Path, *more: str) -> dict:
-    """What a case ends with."""
-    done = launch(count, case, folder, *more)
+def results(count: int, cases: str, folder: Path) -> dict[str, dict]:
+    """What each case ends with."""
+    done = launch(count, cases, folder)
     assert done.returncode == 0, done.stderr
-    made = json.loads((folder / "result.json").read_text())
-    assert made["alike"]
+    made = {case: json.loads((folder / f"{case}.json").read_text()) for case in cases.split(",")}
+    assert all(one["alike"] for one in made.values())
     return made
 
 
@@ -44,29 +45,39 @@ def close(first: list, second: list, tolerance: float = TOLERANCE) -> bool:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """The plain case in one process."""
-    return result(1, "plain", tmp_path_factory.mktemp("alone"))
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """All cases in one process."""
+    return results(1, CASES, tmp_path_factory.mktemp("alone"))
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_losses_weights_statistics_and_answers_are_those_of_one_process(count: int, alone: dict, tmp_path: Path) -> None:
-    found = result(count, "plain", tmp_path)
-    for name in ("history", "weights", "logits"):
-        assert close(alone[name], found[name]), name
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """All cases in two."""
+    return results(2, CASES, tmp_path_factory.mktemp("pair"))
 
 
-@pytest.mark.parametrize("case", ["method", "adamw", "coupled"])
-def test_nets_called_by_a_method_trained_by_adamw_or_computed_whole(case: str, tmp_path: Path) -> None:
-    one, two = result(1, case, tmp_path / "one"), result(2, case, tmp_path / "two")
+@pytest.mark.parametrize("case", ["plain", "method", "adamw", "coupled"])
+def test_losses_weights_statistics_and_answers_are_those_of_one_process(case: str, alone: dict, pair: dict) -> None:
+    one, two = alone[case], pair[case]
     assert close(one["history"], two["history"])
     assert close(one["weights"], two["weights"], 1e-4 if case == "adamw" else TOLERANCE)  # Adam divides by small roots
+    assert close(one["logits"], two["logits"], 1e-4)
 
 
-def test_dropout_draws_other_masks_and_all_processes_stay_alike(alone: dict, tmp_path: Path) -> None:
-    found = result(2, "dropout", tmp_path)
-    assert not close(alone["history"], found["history"])
-    assert close(alone["history"], found["history"], 0.1)
+def test_three_processes_share_batches_that_three_does_not_divide(alone: dict, tmp_path: Path) -> None:
+    found = results(3, "plain", tmp_path)["plain"]
+    assert all(close(alone["plain"][name], found[name]) for name in ("history", "weights", "logits"))
+
+
+def test_dropout_draws_other_masks_and_all_processes_stay_alike(alone: dict, pair: dict) -> None:
+    assert not close(alone["dropout"]["history"], pair["dropout"]["history"])
+    assert close(alone["dropout"]["history"], pair["dropout"]["history"], 0.1)
+
+
+def test_mixed_precision_keeps_the_loss(alone: dict, pair: dict) -> None:
+    for found in (alone["mixed"], pair["mixed"]):
+        assert found["history"] != alone["plain"]["history"]
+        assert close(alone["plain"]["history"], found["history"], 0.02)
 
 
 def test_a_net_that_answers_with_more_than_rows_is_refused(tmp_path: Path) -> None:
@@ -80,25 +91,16 @@ def test_a_stop_that_reaches_one_process_stops_all_and_any_number_goes_on(first:
     stopped = launch(first, "stop", tmp_path, "stop=7")
     assert stopped.returncode
     assert "after 7 of 20 steps" in stopped.stderr
-    assert not (tmp_path / "result.json").exists()
-    found = result(then, "stop", tmp_path)
-    assert close(alone["history"], found["history"])
-    assert close(alone["weights"], found["weights"])
-    assert not list(tmp_path.glob("*.state"))
+    assert not (tmp_path / "stop.json").exists()
+    done = launch(then, "stop", tmp_path)
+    found = json.loads((tmp_path / "stop.json").read_text())
+    assert done.stdout.count("resumed at epoch 2/4, step 2/5") == 1  # printed once, taken up by all
+    assert close(alone["plain"]["history"], found["history"])
+    assert close(alone["plain"]["weights"], found["weights"])
+    assert [path.name for path in tmp_path.iterdir()] == ["stop.json"]  # no state, nothing half-written
 
 
-def test_only_the_first_process_prints_and_writes(alone: dict, tmp_path: Path) -> None:
-    done = launch(2, "plain", tmp_path)
-    assert done.stdout.count("epoch 1/4") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_mixed_precision_keeps_the_loss(count: int, alone: dict, tmp_path: Path) -> None:
-    found = result(count, "plain", tmp_path, "device=cpu+bfloat16")
-    assert found["history"] != alone["history"]
-    assert close(alone["history"], found["history"], 0.02)
-
-
-def test_shares_cover_every_row_once() -> None:
+def test_shares_cover_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parallel.shares(5) == [slice(0, 5)]
+    monkeypatch.setattr(parallel, "_size", 3)
+    assert parallel.shares(7) == [slice(0, 3), slice(3, 5), slice(5, 7)]

@@ -40,7 +40,11 @@ def test_a_stage_with_several_processes_is_started_by_torchrun(tmp_path: Path, m
     command = in_parallel("python stages/a.py x=1 y=2", 2)
     done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert sorted(done.stdout.splitlines()) == ["0 2 x=1 y=2", "1 2 x=1 y=2"]
-    for cmd, count in (("python stages/a.py", 1), ("python workflow/fingerprint.py a b", 2), ("python stages/a.py | tee log", 2)):
+    for cmd, count in (
+        ("python stages/a.py", 1),
+        ("python workflow/fingerprint.py a b", 2),
+        ("python stages/a.py | tee log", 2),
+    ):
         assert in_parallel(cmd, count) == cmd
 
 
