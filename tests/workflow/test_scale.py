@@ -104,7 +104,7 @@ def test_an_edit_plans_its_dependents_only(tmp_path: Path) -> None:
     stages = write_pipeline(tmp_path, 3)
     finish(tmp_path, 3)
     assert clean(tmp_path)
-    assert "Nothing to be done" in sh(tmp_path, "snakemake -n").stderr
+    assert "Nothing to be done" in sh(tmp_path, "snakemake -n").stdout
     paper = names(3)[1]
     path = tmp_path / f"params/{paper}/small.yaml"
     path.write_text(path.read_text().replace("prune:\n  epochs: 2", "prune:\n  epochs: 3"))
