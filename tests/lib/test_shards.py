@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.lib import artifacts, data, images, shards, training
+from stages.lib import artifacts, data, files, images, shards, training
 from stages.lib.decoding import decode, to_rgb
 from stages.lib.dense import limited
 from stages.lib.errors import StageError
@@ -117,6 +117,15 @@ def test_a_stopped_training_goes_on_to_the_same_losses(photographs, monkeypatch,
 def test_predictions_are_those_of_a_set_in_memory(root):
     split, model = data.load("imagenet", "train"), net()
     assert torch.equal(training.predict(model, split.x, batch=7), training.predict(model, in_memory(split).x, batch=7))
+
+
+def test_the_manifest_of_what_was_trained_names_the_index_of_the_shards(root):
+    prepared = Path("runs/prepare/imagenet")
+    files.seal(Path("runs/toy"), [], [prepared / "train.npz", prepared / "manifest.json"], None)
+    read = artifacts.read_json("runs/toy/manifest.json")["inputs"]
+    assert read == {str(path): artifacts.sha256(path) for path in (SHARDS / "train.index.npz", prepared / "manifest.json")}
+    with pytest.raises(StageError, match=r"other/train\.npz"):
+        files.seal(Path("runs/toy"), [], [Path("runs/prepare/other/train.npz")], None)
 
 
 def test_any_index_works_as_on_a_tensor(root):
