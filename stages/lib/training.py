@@ -177,7 +177,7 @@ def _step(run: Run, plan: Plan, position: int, stop: threading.Event) -> Tensor:
         x = plan.augment(x, run.generator)
     run.optimiser.lr = plan.rate(run.step)
     run.optimiser.zero_grad()
-    with runtime.precision(x.device):
+    with runtime.precision(plan.split.y.device):
         value = plan.loss(run.model, x, y)
     value.backward()
     if parallel.average(run.model.parameters(), stop.is_set()):
