@@ -56,6 +56,8 @@ for stage in pipeline.rules:
             stage.log("runs/.benchmarks", ".tsv")
         wildcard_constraints:
             **stage.constraints,
+        # What most stages wait for goes first, so that a run does not end with one core idle.
+        priority: stage.height
         group:
             stage.name if stage.packed else None
         # On a cluster, what takes a minute at most runs here, and `--config batch=10` packs stages of up to ten minutes.

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.lib import parallel
 from stages.lib.errors import StageError, one_line
 
 if TYPE_CHECKING:
@@ -32,24 +33,32 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 def atomic(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Give a temporary path; rename it to `path` if the block ends well, remove it otherwise.
 
-    durable=False leaves out the flush to disk (scratch files). Raises StageError if the disk refuses.
+    durable=False leaves out the flush to disk (scratch files). Of several processes (stages/lib/parallel.py) the first one's
+    file is kept, and none goes on before it is there, scratch files apart. Raises StageError if the disk refuses.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{parallel.rank()}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if parallel.rank() == 0:
+            _keep(temporary, path, durable)
         if durable:
-            _flush(temporary)
-        os.replace(temporary, path)
-        if durable:
-            _flush(path.parent)
+            parallel.barrier()
     except OSError as error:
         reason = error.strerror or error
         raise StageError(f"{path}: cannot be written: {reason}; nothing half-written was kept") from error
     finally:
         with suppress(OSError):  # mostly it is gone by now; failing to remove it must not hide the first error
             temporary.unlink()
+
+
+def _keep(temporary: Path, path: Path, durable: bool) -> None:
+    if durable:
+        _flush(temporary)
+    os.replace(temporary, path)
+    if durable:
+        _flush(path.parent)
 
 
 def _flush(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
+    from stages.lib.shards import ShardedImages
+
 PREPARED = Path("runs/prepare")
 SPLITS = ("train", "val", "test")
 
@@ -22,10 +24,11 @@ SPLITS = ("train", "val", "test")
 class Split:
     """Images normalised by the train split's mean and deviation, and what they are.
 
-    x: float32 [N, C, H, W]; y: int64 [N] in 0..len(classes)-1; mean, std: per channel, of pixels in [0, 1].
+    x: float32 [N, C, H, W], in memory or in shards; y: int64 [N] in 0..len(classes)-1; mean, std: per channel, of pixels
+    in [0, 1].
     """
 
-    x: torch.Tensor
+    x: torch.Tensor | ShardedImages
     y: torch.Tensor
     classes: tuple[str, ...]
     mean: tuple[float, ...]
@@ -41,28 +44,52 @@ class Split:
         return dataclasses.replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def take(self, index: torch.Tensor | slice) -> Split:
-        """The examples of an index, in its order."""
-        return dataclasses.replace(self, x=self.x[index], y=self.y[index])
+        """The examples of an index, in its order; what is in shards stays there."""
+        x = self.x.subset(index) if hasattr(self.x, "subset") else self.x[index]
+        return dataclasses.replace(self, x=x, y=self.y[index])
 
 
 def load(dataset: str, split: str, root: str | Path = PREPARED) -> Split:
-    """Read runs/prepare/<dataset>/<split>.npz. Raises StageError if the file is absent, altered or out of range."""
+    """Read runs/prepare/<dataset>/<split>.npz, or open the shards of <dataset>_shards/ where there is no such file.
+
+    Raises StageError if it is absent, altered or out of range. Of shards the index is hashed, and sizes are compared:
+    reading all of them would take an hour at every start.
+    """
     import torch
 
     if split not in SPLITS:
         raise StageError(f"split={split}: expected one of {', '.join(SPLITS)}")
     folder = Path(root) / dataset
     path = folder / f"{split}.npz"
-    about = _about(folder / "manifest.json")
+    if not path.exists() and (sharded := _sharded(folder)):
+        from stages.lib import shards
+
+        return shards.load(sharded, split)
+    about = read_about(folder / "manifest.json")
     if artifacts.sha256(path) != about["outputs"].get(path.name):
         raise StageError(f"{path}: differs from its manifest; run the prepare stage of {dataset} again")
     x, y = artifacts.read_npz(path, "x", "y")
     check(x, y, len(about["classes"]), str(path))
-    mean = torch.tensor(about["mean"], dtype=torch.float32).view(1, -1, 1, 1)
-    std = torch.tensor(about["std"], dtype=torch.float32).view(1, -1, 1, 1)
-    images = torch.from_numpy(x).to(torch.float32).div_(255).sub_(mean).div_(std)
+    images = normalised(torch.from_numpy(x), about["mean"], about["std"])
     names, moments = tuple(about["classes"]), (tuple(about["mean"]), tuple(about["std"]))
     return Split(images, torch.from_numpy(y), names, *moments, about["source"], split)
+
+
+def _sharded(folder: Path) -> Path | None:
+    """The folder of a set's shards: its own, or the one beside it. Raises StageError if it was only indexed so far."""
+    beside = folder.with_name(f"{folder.name}_shards")
+    found = next((place for place in (folder, beside) if place.name.endswith("_shards") and place.is_dir()), None)
+    if found is None and (folder / "index.csv").is_file():
+        raise StageError(f"{folder}: holds an index only; pack its images by `snakemake {beside.name}`")
+    return found
+
+
+def normalised(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """uint8 [N, C, H, W] to float32 of mean 0 and deviation 1, given those of each channel in [0, 1]."""
+    import torch
+
+    centre, spread = (torch.tensor(list(m), dtype=torch.float32, device=pixels.device).view(1, -1, 1, 1) for m in (mean, std))
+    return pixels.to(torch.float32).div_(255).sub_(centre).div_(spread)
 
 
 def noise(shape: list[int], classes: int, count: int) -> Split:
@@ -75,9 +102,10 @@ def noise(shape: list[int], classes: int, count: int) -> Split:
     return Split(images, labels, tuple(map(str, range(classes))), plain, plain, "noise", "shakedown")
 
 
-def _about(path: Path) -> dict[str, Any]:
+def read_about(path: Path, *more: str) -> dict[str, Any]:
+    """The manifest of a prepared set. Raises StageError if it lacks a key (`more` beside the usual ones)."""
     about = artifacts.read_json(path)
-    for key in ("classes", "mean", "std", "source", "outputs"):
+    for key in ("classes", "mean", "std", "source", "outputs", *more):
         if not isinstance(about, dict) or key not in about:
             raise StageError(f"{path}: lacks the key {key}; run the prepare stage again")
     if not all(value > 0 for value in about["std"]):
@@ -93,6 +121,13 @@ def check(x: numpy.ndarray, y: numpy.ndarray, classes: int, name: str) -> None:
         raise StageError(f"{name}: x is {x.dtype} {list(x.shape)}; expected uint8 [N, C, H, W]")
     if y.dtype != numpy.int64 or y.shape != x.shape[:1]:
         raise StageError(f"{name}: y is {y.dtype} {list(y.shape)}; expected int64 [{len(x)}], one label an image")
+    check_labels(y, classes, name)
+
+
+def check_labels(y: numpy.ndarray, classes: int, name: str) -> None:
+    """Check that labels int64 [N] are in 0..classes-1, every class present. Raises StageError."""
+    import numpy
+
     if len(y) == 0:
         raise StageError(f"{name}: the split is empty; expected at least one image a class")
     if y.min() < 0 or y.max() >= classes:

@@ -28,7 +28,13 @@ def scratch(folder: Path, repetition: int, purpose: str) -> Path:
 
 def seal(folder: Path, made: list[Path], read: list[Path], config: object) -> None:
     """The manifest, written after all other outputs of a stage."""
-    artifacts.write_manifest(folder / "manifest.json", outputs=made, inputs=read, config=config)
+    artifacts.write_manifest(folder / "manifest.json", outputs=made, inputs=[_or_index(path) for path in read], config=config)
+
+
+def _or_index(path: Path) -> Path:
+    """The file of a prepared split; where its images are in shards, their index, which stands for them."""
+    index = path.parent.with_name(f"{path.parent.name}_shards") / f"{path.stem}.index.npz"
+    return index if path.suffix == ".npz" and not path.exists() and index.is_file() else path
 
 
 def metric_rows(dataset: str, arm: str, repetition: int, values: dict[str, float]) -> list[dict]:

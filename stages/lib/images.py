@@ -135,15 +135,25 @@ class Images:
             return self.transform(image), int(self.index.labels[place])
 
 
-def read_image(index: Index, place: int) -> Any:
-    """Decode one image of an index. Raises StageError if its file is not the one that was indexed."""
+def path_of(index: Index, place: int) -> Path:
+    """The file of one image of an index."""
+    return index.root / index.paths[place].decode()
+
+
+def read_content(index: Index, place: int) -> bytes:
+    """The bytes of one image of an index. Raises StageError if its file is not the one that was indexed."""
     import hashlib
 
-    path = index.root / index.paths[place].decode()
+    path = path_of(index, place)
     content = artifacts.read_bytes(path)
     if hashlib.sha256(content).hexdigest().encode() != index.digests[place]:
         raise StageError(f"{path}: differs from the index; restore the file or run the prepare stage again")
-    return decode(content, path)
+    return content
+
+
+def read_image(index: Index, place: int) -> Any:
+    """Decode one image of an index. Raises StageError if its file is not the one that was indexed."""
+    return decode(read_content(index, place), path_of(index, place))
 
 
 class EpochSampler:

@@ -13,9 +13,11 @@ import os
 import platform
 import random
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.lib import parallel
 from stages.lib.errors import StageError
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ INSTRUCTION_SET = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # the fixed workspace that deterministic cuBLAS asks for
 }
 DEVICES = ("auto", "cpu", "cuda")
+MIXED = "+bfloat16"  # after a device's name
+_mixed = False
 
 
 def pin_instruction_set() -> None:
@@ -41,15 +45,19 @@ def pin_instruction_set() -> None:
 
 
 def prepare(threads: int, device: str, seed: int) -> torch.device:
-    """Fix threads, deterministic algorithms and every generator; return the device to compute on.
+    """Fix threads, precision, deterministic algorithms and every generator, and join the other processes of a parallel run;
+    return the device to compute on.
 
     Raises StageError if the thread count or the device is impossible here.
     """
+    global _mixed
     import torch
 
     if threads < 1:
         raise StageError(f"threads={threads}: expected 1 or more")
-    chosen = choose_device(device)
+    chosen = choose_device(device.removesuffix(MIXED))
+    _mixed = device.endswith(MIXED)
+    parallel.start(chosen)
     torch.set_num_threads(threads)
     # The same switch as use_deterministic_algorithms(True), which also imports the compiler (1.8 s).
     torch.set_deterministic_debug_mode("error")
@@ -76,12 +84,27 @@ def choose_device(device: str) -> torch.device:
     import torch
 
     if device not in DEVICES:
-        raise StageError(f"device={device}: expected one of {', '.join(DEVICES)}")
+        raise StageError(f"device={device}: expected one of {', '.join(DEVICES)}, or one of them with {MIXED}")
     if device == "cuda" and not torch.cuda.is_available():
         raise StageError("device=cuda: torch sees no CUDA device here; use device=auto or device=cpu")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
+
+
+def precision(device: torch.device | str) -> AbstractContextManager[object]:
+    """What a net and its loss are computed in while training: single precision, or mixed with bfloat16 if `prepare` was asked.
+
+    bfloat16 has the range of single precision, so the loss needs no scaling. Weights, updates and evaluation stay single.
+    """
+    import torch
+
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if _mixed else nullcontext()
+
+
+def mixed() -> bool:
+    """Whether `prepare` was asked for mixed precision."""
+    return _mixed
 
 
 def seed_everything(seed: int) -> None:

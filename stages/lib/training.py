@@ -3,6 +3,9 @@
 The state (weights, velocities, generators, order of the epoch, place in it) goes to a scratch file outside
 the stage's outputs, since both engines delete outputs before a retry. It is only taken up by the same run:
 same settings, start weights, data and code.
+
+Under `torchrun` (stages/lib/parallel.py) every process computes its share of each batch; the state is the same with any number
+of them.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stages.lib import resume
+from stages.lib import parallel, resume, runtime
 from stages.lib.data import Split
 from stages.lib.errors import StageError
 from stages.lib.optim import Sgd
 from stages.lib.optim import schedule as make_schedule
 from stages.lib.runtime import derive_seed
+from stages.lib.shares import shared_out
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -98,8 +102,10 @@ def train(
     """
     _check(epochs, lr, batch, len(split))
     settings = (epochs, lr, batch, seed, momentum, nesterov, weight_decay, schedule, tuple(milestones), str(device))
-    started = resume.fingerprint(model, split, (*settings, label)) if state else ""
+    settings = (*settings, "mixed") if runtime.mixed() else settings
     model.to(device).train()
+    parallel.alike([*model.parameters(), *model.buffers()])
+    started = resume.fingerprint(model, split, (*settings, label)) if state else ""
     steps = epochs * -(-len(split) // batch)
     rate = make_schedule(schedule, lr, steps, milestones)
     plan = Plan(split.to(device), batch, epochs, rate, augment, loss or cross_entropy, mask_hook, label)
@@ -108,10 +114,10 @@ def train(
     generator = torch.Generator().manual_seed(derive_seed(seed, "train"))
     run = Run(model, optimiser, generator, torch.arange(len(split)))
     keeper = resume.Keeper(Path(state), started, SAVE_SHARE) if state else None
-    if keeper and keeper.restore(run):
+    if keeper and parallel.agreed(keeper.restore(run), device, f"{state}: another process has not read the same state"):
         place = f"epoch {run.step // plan.steps + 1}/{epochs}, step {run.step % plan.steps}/{plan.steps}"
         print(f"{label}: resumed at {place}", flush=True)
-    with _watch_for_stop() as stop:
+    with _watch_for_stop() as stop, shared_out(model.net if hasattr(model, "after_step") else model):
         while run.step < steps:
             _epoch(run, plan, stop)
             _keep(run, plan, keeper, stop)
@@ -131,13 +137,13 @@ def _check(epochs: int, lr: float, batch: int, count: int) -> None:
 def _epoch(run: Run, plan: Plan, stop: threading.Event) -> None:
     """The rest of the present epoch, up to a stop; a fresh epoch draws its order first."""
     if run.step % plan.steps == 0:
-        run.order, run.total = torch.randperm(len(plan.split), generator=run.generator), 0.0
+        run.order, run.total = _order(plan.split, run.generator), 0.0
     # Summed on the device: reading the loss at each step would make a GPU wait.
-    total = torch.tensor(run.total, dtype=torch.float64, device=plan.split.x.device)
+    total = torch.tensor(run.total, dtype=torch.float64, device=plan.split.y.device)
     began, first = time.monotonic(), run.step
     with _bar(plan, run.step) as tick:
         for position in range(run.step % plan.steps, plan.steps):
-            total += _step(run, plan, position)
+            total += _step(run, plan, position, stop)
             tick()
             if stop.is_set():
                 break
@@ -150,16 +156,32 @@ def _epoch(run: Run, plan: Plan, stop: threading.Event) -> None:
             print(f"{text}  lr {run.optimiser.lr:.4g}  {pace:.1f} ms/step", flush=True)
 
 
-def _step(run: Run, plan: Plan, position: int) -> Tensor:
-    """One update on the batch at a position of the epoch; returns its loss."""
-    index = run.order[position * plan.batch : (position + 1) * plan.batch].to(plan.split.x.device)
-    x, y = plan.split.x[index], plan.split.y[index]
+def _order(split: Split, generator: torch.Generator) -> Tensor:
+    """The examples of an epoch, int64 [N]; images that lie in shards say themselves what order suits their disk."""
+    drawn = getattr(split.x, "order", None)
+    return torch.randperm(len(split), generator=generator) if drawn is None else drawn(generator)
+
+
+def _images(x: Tensor, index: Tensor) -> Tensor:
+    """Images of an index; of several processes each decodes its share of those that are not in memory (lib/shards.py)."""
+    if isinstance(x, Tensor):
+        return x[index.to(x.device)]
+    return parallel.gather(x[index[parallel.shares(len(index))[parallel.rank()]]], len(index))
+
+
+def _step(run: Run, plan: Plan, position: int, stop: threading.Event) -> Tensor:
+    """One update on the batch at a position of the epoch; returns its loss. All processes stop after the same step."""
+    index = run.order[position * plan.batch : (position + 1) * plan.batch]
+    x, y = _images(plan.split.x, index), plan.split.y[index.to(plan.split.y.device)]
     if plan.augment is not None:
         x = plan.augment(x, run.generator)
     run.optimiser.lr = plan.rate(run.step)
     run.optimiser.zero_grad()
-    value = plan.loss(run.model, x, y)
+    with runtime.precision(plan.split.y.device):
+        value = plan.loss(run.model, x, y)
     value.backward()
+    if parallel.average(run.model.parameters(), stop.is_set()):
+        stop.set()
     run.optimiser.step()
     if plan.mask_hook is not None:
         plan.mask_hook(run.model)
@@ -183,6 +205,7 @@ def _keep(run: Run, plan: Plan, keeper: resume.Keeper | None, stop: threading.Ev
     if stop.is_set():
         done = f"stopped by SIGTERM after {run.step} of {plan.epochs * plan.steps} steps"
         kept = f"state kept in {keeper.path}, the same command goes on from there" if keeper else "no state was asked for"
+        parallel.barrier()  # the first process to end ends all
         raise StageError(f"{plan.label}: {done}; {kept}", code=143)
 
 
@@ -203,7 +226,7 @@ def _watch_for_stop() -> Iterator[threading.Event]:
 @contextlib.contextmanager
 def _bar(plan: Plan, step: int) -> Iterator[Callable[[], object]]:
     """A progress bar on a terminal, nothing in a log (there one line is printed for each epoch)."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or parallel.rank():
         yield lambda: None
         return
     from tqdm import tqdm
@@ -219,7 +242,9 @@ def predict(model: nn.Module, x: Tensor, device: torch.device | str = "cpu", bat
     """Logits [N, classes] on the CPU, in eval mode; the model's mode is put back."""
     mode = model.training
     model.to(device).eval()
-    parts = [model(x[start : start + batch].to(device)).cpu() for start in range(0, len(x), batch)]
+    whole = torch.arange(len(x))
+    with shared_out(model):
+        parts = [model(_images(x, index).to(device)).cpu() for index in whole.split(batch)]
     model.train(mode)
     return torch.cat(parts)
 

@@ -18,7 +18,10 @@ from tests.bench import (
     ghost,
     latency,
     multi_dimensional,
+    parallel,
+    scale,
     search,
+    shards,
     table,
     training,
 )
@@ -34,7 +37,10 @@ PARTS = {
     "ghost": ghost.rows,
     "episodes": episodes.rows,
     "activation": activation.rows,
+    "shards": shards.rows,
+    "parallel": parallel.rows,
     "engine": engine.rows,
+    "scale": scale.rows,
 }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.cluster.network import network_folder, possible
 from tests.faults.play import RUN, Fault, Inject
 from tests.workflow.test_promises import kill_group, no_processes, start, trace, wait_for
 from tests.workflow.toy import sh
@@ -49,6 +50,23 @@ def kill(moment: str, seed: int) -> Inject:
         return "all processes are gone, what was begun is not committed"
 
     return inject
+
+
+def network(seconds: float, remembered: float) -> Inject:
+    """The clone lies on a folder of which each call takes so long, and a run is killed there while it trains."""
+
+    def inject(folder: Path, stack: ExitStack) -> str:
+        served = folder.rename(folder.with_name("served"))
+        folder.mkdir()
+        stack.enter_context(network_folder(served, folder, seconds, remembered))
+        return kill("running", 0)(folder, stack)
+
+    return inject
+
+
+def killed(moment: str, seed: int) -> Fault:
+    """One kill, at a moment of its own."""
+    return Fault(f"`kill -9` while {moment}", kill(moment, seed), finished=moment == "restoring")
 
 
 def full_disk(where: str, *messages: str) -> Inject:
@@ -163,9 +181,11 @@ def damaged(what: str, edit: Callable[[str], str], **expected: str) -> Fault:
     return Fault(f"a `dvc.lock` {what}", lock_file(edit), finished=True, edits=True, **expected)
 
 
+KILLS = range(1, 14)  # of each moment
+LATENCY, REMEMBERED = 0.002, 3.0  # seconds
 ADVISED = {"advice": f"`git checkout -- {LOCK}`", "remedy": f"git checkout -- {LOCK}"}
 FAULTS = {
-    **{f"kill {moment}": Fault(f"`kill -9` while {moment}", kill(moment, 0), moment == "restoring") for moment in MOMENTS},
+    **{f"kill {moment}": killed(moment, 0) for moment in MOMENTS},
     "full cache": Fault("no space is left for DVC's cache", full_disk(CACHE, "No space left on device", "File too large")),
     "full runs": Fault("no space is left for results and logs", full_disk("runs")),
     "read-only cache": Fault("DVC's cache is read-only", read_only_cache),
@@ -175,5 +195,10 @@ FAULTS = {
     "empty lock": damaged("that is empty", lambda _: "", **ADVISED),
     "clock": Fault("the clock jumps back by a day, and a paper is to be made again", clock, True, destroys=True),
     "terminate": Fault("SIGTERM to all processes, 30 seconds before the machine goes down", terminate),
+    "network": Fault(
+        f"`kill -9` on a simulated network folder: {LATENCY * 1000:g} ms a call, names and attributes believed for {REMEMBERED:g} s",
+        network(LATENCY, REMEMBERED),
+        possible=possible(),
+    ),
     "two at once": Fault("two pipelines start at once in one clone", two_at_once),
 }

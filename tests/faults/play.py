@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.cluster.toy import write_cluster_toy
 from tests.workflow.toy import clean, executed, sh
@@ -28,6 +29,7 @@ class Fault:
         advice: what the next run must say, since it cannot go on; `remedy` then does that.
         destroys: it takes away results that were committed, which may then be made again.
         edits: it changes what lock files say.
+        possible: it can be played on this machine.
     """
 
     what: str
@@ -37,6 +39,7 @@ class Fault:
     remedy: str = ""
     destroys: bool = False
     edits: bool = False
+    possible: bool = True
 
 
 def prepare(folder: Path) -> tuple[Path, Path]:
@@ -48,8 +51,16 @@ def prepare(folder: Path) -> tuple[Path, Path]:
     return fresh, finished
 
 
-def play(fault: Fault, folder: Path, reference: Path) -> tuple[str, str]:
-    """Disturb the clone and run it again; returns what was seen of the fault and what the next run did, for the table.
+class Played(NamedTuple):
+    """What was seen of a fault and what the next run did, for the table, and how many stages were committed before that."""
+
+    seen: str
+    outcome: str
+    committed: int
+
+
+def play(fault: Fault, folder: Path, reference: Path) -> Played:
+    """Disturb the clone and run it again.
 
     Raises:
         AssertionError: something wrong was committed, something committed was lost, or it ends in other bytes.
@@ -67,7 +78,7 @@ def play(fault: Fault, folder: Path, reference: Path) -> tuple[str, str]:
         assert not (other := _differing(entries(folder), right)), other
         assert not (other := _differing(outputs(folder), outputs(reference))), other
         assert clean(folder)
-    return seen, outcome
+    return Played(seen, outcome, len(committed))
 
 
 def _go_on(fault: Fault, folder: Path) -> str:

@@ -69,6 +69,18 @@ def refusal(capsys: pytest.CaptureFixture, action: Callable[[], object], partly:
     return text
 
 
+def refuses_damage(capsys: pytest.CaptureFixture, action: Callable[[], object], *paths: Path) -> None:
+    """Half of each file, and none of it, must be refused in one line that names the file."""
+    for path in paths:
+        whole = path.read_bytes()
+        for damaged in (whole[: len(whole) // 2], None):
+            path.unlink(missing_ok=True)
+            if damaged is not None:
+                path.write_bytes(damaged)
+            assert path.name in refusal(capsys, action)
+        path.write_bytes(whole)
+
+
 def _settled() -> dict[str, bytes]:
     return {name: content for name, content in outputs().items() if ".scratch" not in name}
 

@@ -14,7 +14,7 @@ from stages.papers.covsegnet import classify, division, evaluate, experiment, fi
 from stages.papers.covsegnet.arms import ARMS, CLASSIFIERS
 from stages.prepare.ct_phantom import Recipe, draw
 from stages.report import schema
-from tests.papers.prepared import Stages, outputs, prepare
+from tests.papers.prepared import Stages, outputs, prepare, refuses_damage
 
 ROOT = Path(__file__).parents[2]
 RUNS = Path("runs/covsegnet")
@@ -354,18 +354,8 @@ def test_prepared_volumes_whose_shapes_do_not_fit(workspace, capsys):
 
 
 def test_pictures_of_damaged_figures(workspace, capsys):
-    words = ["scale=smoke", "dataset=ct_lesion", "seeds=[0]"]
-    for path in (RUNS / f"metrics/{PLACE}.json", RUNS / f"nets/{PLACE}/two_phase.safetensors"):
-        whole = path.read_bytes()
-        for damaged in (whole[: len(whole) // 2], None):
-            path.unlink(missing_ok=True)
-            if damaged is not None:
-                path.write_bytes(damaged)
-            with pytest.raises(SystemExit) as stopped:
-                figures.main(words)
-            text = capsys.readouterr().err
-            assert stopped.value.code == 1 and text.startswith("error: ") and text.count("\n") == 1 and path.name in text
-        path.write_bytes(whole)
+    paths = (RUNS / f"metrics/{PLACE}.json", RUNS / f"nets/{PLACE}/two_phase.safetensors")
+    refuses_damage(capsys, lambda: figures.main(["scale=smoke", "dataset=ct_lesion", "seeds=[0]"]), *paths)
 
 
 def test_an_output_that_cannot_be_written(workspace, capsys):

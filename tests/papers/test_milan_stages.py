@@ -28,7 +28,7 @@ from stages.papers.milan.encoder import Classifier, Encoder, restored
 from stages.papers.milan.settings import Descent, Net
 from stages.papers.milan.tower import Shape, Tower
 from stages.report import schema
-from tests.papers.prepared import Stages, digits, outputs, refusal
+from tests.papers.prepared import Stages, digits, outputs, refusal, refuses_damage
 
 ROOT = Path(__file__).parents[2]
 RUNS = Path("runs/milan")
@@ -342,18 +342,8 @@ def test_inputs_that_are_missing_or_damaged(workspace, capsys):
 
 
 def test_pictures_of_damaged_figures(workspace, capsys):
-    words = ["scale=smoke", "dataset=scenes", "seeds=[0]"]
-    for path in (RUNS / f"metrics/{PLACE}.json", RUNS / f"teachers/{PLACE}/language.safetensors"):
-        whole = path.read_bytes()
-        for damaged in (whole[: len(whole) // 2], None):
-            path.unlink(missing_ok=True)
-            if damaged is not None:
-                path.write_bytes(damaged)
-            with pytest.raises(SystemExit) as stopped:
-                figures.main(words)
-            text = capsys.readouterr().err
-            assert stopped.value.code == 1 and text.startswith("error: ") and text.count("\n") == 1 and path.name in text
-        path.write_bytes(whole)
+    paths = (RUNS / f"metrics/{PLACE}.json", RUNS / f"teachers/{PLACE}/language.safetensors")
+    refuses_damage(capsys, lambda: figures.main(["scale=smoke", "dataset=scenes", "seeds=[0]"]), *paths)
 
 
 def test_an_output_that_cannot_be_written(workspace, capsys):

@@ -11,9 +11,10 @@ import pytest
 
 from tests.workflow.toy import ROOT, executed, sh
 from workflow import fingerprint, imports
-from workflow.engine.child import python_script
+from workflow.engine.child import in_parallel, processes, python_script
 from workflow.engine.graph import rule_name
 from workflow.engine.job import Snapshot
+from workflow.engine.rules import Pipeline
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,38 @@ from workflow.engine.job import Snapshot
 )
 def test_only_plain_python_commands_are_run_in_the_fork(cmd: str, words: list[str] | None) -> None:
     assert python_script(cmd) == words
+
+
+def test_a_stage_with_several_processes_is_started_by_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/a.py").write_text("import os, sys; print(os.environ['RANK'], os.environ['WORLD_SIZE'], *sys.argv[1:])")
+    command = in_parallel("python stages/a.py x=1 y=2", 2)
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.splitlines()) == ["0 2 x=1 y=2", "1 2 x=1 y=2"]
+    for cmd, count in (
+        ("python stages/a.py", 1),
+        ("python workflow/fingerprint.py a b", 2),
+        ("python stages/a.py | tee log", 2),
+    ):
+        assert in_parallel(cmd, count) == cmd
+
+
+def test_processes_are_those_asked_for_or_one_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REPRISE_PROCESSES", raising=False)
+    assert [processes(leases) for leases in ([], [5], [5, 6, 7])] == [1, 1, 3]
+    monkeypatch.setenv("REPRISE_PROCESSES", "2")
+    assert [processes(leases) for leases in ([], [5, 6, 7])] == [2, 2]
+
+
+def test_what_most_stages_wait_for_comes_first(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(toy)
+    pipeline = Pipeline(main=True, executing=False, local=True)
+    heights = pipeline._heights()
+    assert heights["report"] == 0
+    for paper in ("dcp", "chex"):
+        chain = [heights[f"{paper}_{rule}"] for rule in ("gather", "prune", "train")]
+        assert chain == [1, 2, 3]
+        assert heights["prepare_numbers"] > max(chain)
 
 
 def test_rule_names_tell_the_folder() -> None:

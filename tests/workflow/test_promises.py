@@ -362,16 +362,17 @@ def no_processes(folder: Path) -> bool:
 
 def test_restore_in_the_plan_is_a_restore_dvc_can_keep(toy: Path) -> None:
     """The trial planned restores from run-cache entries whose outputs a kill had kept out of the cache."""
-    text = (toy / "params/dcp.yaml").read_text()
-    (toy / "params/dcp.yaml").write_text(text.replace("lr: 2", "lr: 12"))
-    sh(toy, "snakemake --cores 2")
+    # A rate of its own: with chex's, which of the two makes their equal outputs would be a matter of order.
+    text = (toy / "params/dcp.yaml").read_text().replace("lr: 2", "lr: 5")
+    for edited in (text, text.replace("lr: 5", "lr: 12")):
+        (toy / "params/dcp.yaml").write_text(edited)
+        sh(toy, "snakemake --cores 2")
     (toy / "params/dcp.yaml").write_text(text)
     kept = (toy / "runs/dcp/metrics/dcp/0.json").read_bytes()
     shutil.rmtree(toy / ".dvc/cache/files")  # the run-cache still has every entry
     executed(toy)
     sh(toy, "snakemake --cores 2")
-    # Which of several stages with equal outputs runs is a matter of order; the others are restored from what it made.
-    assert executed(toy)
+    assert any("paper=dcp" in line for line in executed(toy))
     assert (toy / "runs/dcp/metrics/dcp/0.json").read_bytes() != kept
     assert clean(toy)
 

@@ -33,6 +33,21 @@ def python_script(cmd: str) -> list[str] | None:
     return words[1:]
 
 
+def processes(leases: list[int]) -> int:
+    """How many processes compute a stage together: REPRISE_PROCESSES, or one for each GPU that the job has leased."""
+    return int(os.environ.get("REPRISE_PROCESSES", 0)) or max(1, len(leases))
+
+
+def in_parallel(cmd: str, count: int) -> str:
+    """The command of a stage as `torchrun` starts it; anything but a stage's script stays as it is."""
+    words = python_script(cmd)
+    if count < 2 or words is None or not words[0].startswith("stages/"):
+        return cmd
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torchrun sets it too and warns; a stage sets its own threads
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    return "exec " + shlex.join([*launcher, *words])
+
+
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the server dies (Linux; elsewhere the stage runs to its end)."""
     if not sys.platform.startswith("linux"):
@@ -52,11 +67,11 @@ def run_child(cmd: str, streams: list[int], environment: Mapping[str, str]) -> N
             os.dup2(stream, number)
         os.environ.clear()
         os.environ.update(environment)
-        devices.take()
+        together = in_parallel(cmd, processes(devices.take()))
         print(f"> {cmd}", flush=True)
         words = python_script(cmd)
-        if words is None:
-            os.execv("/bin/sh", ["/bin/sh", "-c", cmd])
+        if words is None or together != cmd:
+            os.execv("/bin/sh", ["/bin/sh", "-c", together])
         code = run_script(words)
     except BaseException:
         traceback.print_exc()

@@ -23,6 +23,12 @@ class Predicted:
     hash_info: HashInfo | None
 
 
+def _above(path: str) -> list[str]:
+    """The folders that contain a repository path, the nearest first."""
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
+
+
 class Hasher:
     """Hash paths of the workspace, each once.
 
@@ -33,24 +39,19 @@ class Hasher:
     def __init__(self, repo: Repo) -> None:
         self.repo = repo
         self.outputs: dict[str, Predicted] = {}
-        self._folders: set[str] = set()
+        self._inside: dict[str, dict[str, Predicted]] = {}  # of every folder that holds outputs, at whatever depth
         self._known: dict[str, Hash | None] = {}
 
     def expect(self, path: str, out: Predicted) -> None:
         """Note what an output will be."""
         self.outputs[path] = out
-        self._folders.update(parent.as_posix() for parent in Path(path).parents)
-
-    def _inside(self, path: str) -> dict[str, Predicted]:
-        """Expected outputs below a folder."""
-        if path not in self._folders:
-            return {}
-        return {p: out for p, out in self.outputs.items() if p.startswith(path + "/")}
+        for folder in _above(path):
+            self._inside.setdefault(folder, {})[path] = out
 
     def forget(self, path: str) -> None:
         """Drop what was hashed at `path` and at the folders that contain it (their bytes changed)."""
-        for known in [k for k in self._known if k == path or path.startswith(k + "/")]:
-            del self._known[known]
+        for known in (path, *_above(path)):
+            self._known.pop(known, None)
 
     def workspace(self, path: str) -> Hash | None:
         """Hash of the file or directory as it lies there; None if it is absent."""
@@ -77,7 +78,7 @@ class Hasher:
         """
         if path in self.outputs:
             return self.outputs[path]
-        inside = self._inside(path)
+        inside = self._inside.get(path, {})
         if any(out.hash_info is None for out in inside.values()):
             return Predicted(None, None)
         if any(self._differs(p, out) for p, out in inside.items()):
@@ -87,12 +88,12 @@ class Hasher:
 
     def without_strays(self, path: str) -> Predicted | None:
         """Like `predict`, for a directory, but leaving out files that no stage declares (see `strays`)."""
-        inside = self._inside(path)
+        inside = self._inside.get(path, {})
         return self._tree(path, inside) if inside and self.strays(path) else None
 
     def strays(self, path: str) -> list[str]:
         """Files under a directory of stage outputs that no stage declares (any more): a removed seed's results."""
-        if path not in self._folders:
+        if path not in self._inside:
             return []
         root = Path(self.repo.root_dir)
         files = [f.relative_to(root).as_posix() for f in sorted((root / path).rglob("*")) if f.is_file()]
@@ -100,8 +101,7 @@ class Hasher:
         return [f for f in files if not self._declared(f) and Path(f).name not in ignored]
 
     def _declared(self, file: str) -> bool:
-        parents = [file, *(p.as_posix() for p in Path(file).parents)]
-        return any(p in self.outputs for p in parents)
+        return any(p in self.outputs for p in (file, *_above(file)))
 
     def _differs(self, path: str, out: Predicted) -> bool:
         found = self.workspace(path)

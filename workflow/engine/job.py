@@ -22,6 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from workflow.engine import devices
+from workflow.engine.child import in_parallel, processes
 from workflow.engine.declarations import Declarations
 from workflow.engine.repository import drop_corrupted, drop_torn_entry, locked, open_repo
 from workflow.fingerprint import FOLDER, edited
@@ -262,7 +263,9 @@ def run_command(cmd: str) -> tuple[int, float]:
     """
     leases = devices.take()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = subprocess.Popen(["/bin/sh", "-c", f"exec {cmd}" if "&&" not in cmd else cmd], pass_fds=leases)
+    cmd = in_parallel(cmd, processes(leases))
+    whole = "&&" in cmd or cmd.startswith("exec ")
+    process = subprocess.Popen(["/bin/sh", "-c", cmd if whole else f"exec {cmd}"], pass_fds=leases)
 
     def forward(signum: int, _frame: FrameType | None) -> None:
         process.send_signal(signum)

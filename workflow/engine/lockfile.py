@@ -80,17 +80,57 @@ def unreadable(error: PrettyDvcException) -> str:
     return f"error: {path} cannot be read ({error}){'; ' + advice if path.endswith('.lock') else ''}"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace `path` by `text`: a reader, or a kill, sees the old file or the new one."""
+def write_atomically(path: Path, text: str, *, new: bool = False) -> None:
+    """Replace `path` by `text`: a reader, or a kill, sees the old file or the new one.
+
+    Raises:
+        FileExistsError: it was to be `new`, and is not.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as handle:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
-        temporary.replace(path)
+        if not (new and _linked(temporary, path)):
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _linked(file: Path, path: Path) -> bool:
+    """Give a file a second name; False where the file system has no links.
+
+    Raises:
+        FileExistsError: the name is taken. It is the server of a network folder that says so, not this host's memory.
+    """
+    try:
+        os.link(file, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def merge(path: Path, entries: Mapping[str, str], order: Mapping[str, int]) -> None:
+    """Write entries into a lock file. Call under the repository lock.
+
+    On a network folder a host may believe for a while that a file is absent which another host has made; its entries would be
+    lost if it were written anew.
+
+    Raises:
+        ValueError: the lock file is not laid out as DVC lays it out.
+    """
+    for new in (not path.exists(), False):
+        before = "" if new else path.read_text(encoding="utf-8")
+        after = splice(before, entries, order)
+        if after == before:
+            return
+        try:
+            return write_atomically(path, after, new=new)
+        except FileExistsError:
+            continue
 
 
 def record(stages: list[PipelineStage], order: Mapping[str, Mapping[str, int]]) -> None:
@@ -103,13 +143,8 @@ def record(stages: list[PipelineStage], order: Mapping[str, Mapping[str, int]]) 
     for stage in stages:
         by_file.setdefault(stage.path, []).append(stage)
     for file, members in by_file.items():
-        path = Path(file).with_suffix(".lock")
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
         try:
-            after = splice(before, {s.name: entry_text(s) for s in members}, order.get(file, {}))
+            merge(Path(file).with_suffix(".lock"), {s.name: entry_text(s) for s in members}, order.get(file, {}))
         except ValueError:
             for stage in members:
                 stage.dump(update_pipeline=False)
-            continue
-        if after != before:
-            write_atomically(path, after)

@@ -17,6 +17,7 @@ from typing import Any
 from workflow.engine.data import ensure_data
 from workflow.engine.graph import Task
 from workflow.engine.job import PLAN, PLAN_VARIABLE, STATE
+from workflow.engine.links import ensure_links
 from workflow.engine.lockfile import unreadable
 from workflow.engine.pipelinelock import hold_pipeline
 from workflow.engine.plan import Decision, Plan, make_plan
@@ -84,6 +85,11 @@ class Rule:
         return self.member(wildcards).task.address
 
     @property
+    def height(self) -> int:
+        """How long a chain of stages waits for this one."""
+        return self.pipeline.heights.get(self.name, 0)
+
+    @property
     def short(self) -> bool:
         """Whether the stage ends within a minute (fingerprints of code, tables): not worth a place in a cluster's queue."""
         return self._minutes <= 1
@@ -124,8 +130,12 @@ class Pipeline:
         self.plan = self._plan(executing) if main else self._saved_plan()
         self._makers = {out: d for d in self.plan.decisions.values() for out in d.task.outs}
         self._outs = sorted(self._makers)
+        self._declared: dict[str, list[Task]] = {}  # by dvc.yaml
+        for task in self.plan.tasks():
+            self._declared.setdefault(task.file, []).append(task)
         self._producers: dict[str, list[str]] = {}  # Snakemake asks for the inputs of a job many times
         self.rules = self._group()
+        self.heights = self._heights() if main and executing else {}
         if main:
             self._mark(executing)
         self.command = f"{sys.executable} -m workflow.engine.job"
@@ -137,6 +147,7 @@ class Pipeline:
 
         repo = open_repo()
         if executing:
+            ensure_links(repo)
             ensure_data(repo)
         try:
             plan = locked(repo, lambda: make_plan(repo, restore=executing))
@@ -156,6 +167,19 @@ class Pipeline:
         for decision in self.plan.decisions.values():
             grouped.setdefault(decision.task.rule, []).append(decision)
         return [Rule(self, name, members) for name, members in grouped.items()]
+
+    def _heights(self) -> dict[str, int]:
+        """By rule: stages on the longest chain that waits for one of its stages."""
+        tasks = self.plan.tasks()
+        heights = dict.fromkeys((task.address for task in tasks), 0)
+        for task in reversed(tasks):  # what depends on a stage comes before it here
+            makers = {self._makers[path].task.address for path in self.producers(task) if path in self._makers}
+            for maker in makers:
+                heights[maker] = max(heights[maker], heights[task.address] + 1)
+        rules: dict[str, int] = {}
+        for task in tasks:
+            rules[task.rule] = max(rules.get(task.rule, 0), heights[task.address])
+        return rules
 
     def _mark(self, executing: bool) -> None:
         """Touch the marker: newer than whatever stale stages left, even if the clock has gone back since.
@@ -208,13 +232,12 @@ class Pipeline:
 
     def targets(self, *, file: str | None = None, suffix: str = "") -> list[str]:
         """Outputs of the stages declared in one dvc.yaml, or of the rules whose name ends so; all by default."""
-        tasks = (task for task in self.plan.tasks() if file in (None, task.file) and task.rule.endswith(suffix))
-        return [out for task in tasks for out in task.outs]
+        tasks = self.plan.tasks() if file is None else self._declared.get(file, [])
+        return [out for task in tasks if task.rule.endswith(suffix) for out in task.outs]
 
     def papers(self) -> dict[str, str]:
         """Name and dvc.yaml of every paper: whatever lies under stages/papers."""
-        files = {task.file for task in self.plan.tasks()}
-        return {f.split("/")[2]: f for f in sorted(files) if f.startswith("stages/papers/")}
+        return {f.split("/")[2]: f for f in sorted(self._declared) if f.startswith("stages/papers/")}
 
 
 def start_server(plan: Path) -> str:

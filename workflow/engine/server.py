@@ -29,7 +29,7 @@ from workflow.engine.job import Job, JobError, load_plan
 from workflow.engine.repository import open_repo
 
 GRACE = 30.0  # seconds between SIGTERM and SIGKILL, enough for a stage to save its resumable state
-PRELOAD = "numpy,torch,hydra,omegaconf,pandas,safetensors.torch,tqdm"
+PRELOAD = "numpy,torch,hydra,omegaconf,pandas,safetensors.torch,tqdm,hydra.core.override_parser.overrides_parser"
 MANY, MORE = 30, "scipy.stats,seaborn"  # what some stages need costs seconds to import: worth it where many jobs are to run
 
 

@@ -40,6 +40,23 @@ rule shakedown_paper:
         "python stages/papers/{wildcards.paper}/shakedown.py > {log} 2>&1"
 
 
+# Not DVC's either: only nets trained at the scale `paper` read the shards, and the report needs none of them.
+rule imagenet_shards:
+    input:
+        "runs/prepare/imagenet/manifest.json",
+        "params/dataset/imagenet_shards.yaml",
+    output:
+        "runs/prepare/imagenet_shards/manifest.json",
+    log:
+        "runs/.logs/imagenet_shards.log",
+    threads: 16
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+    shell:
+        "python stages/prepare/imagenet_shards.py threads={threads} > {log} 2>&1"
+
+
 rule benchmarks:
     shell:
         "python -m tests.bench"

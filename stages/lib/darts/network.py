@@ -102,6 +102,7 @@ class DartsNet(Net):
     """
 
     kind = "darts"
+    called = ("both",)  # by the loss, in place of forward
 
     def __init__(self, record: dict) -> None:
         super().__init__(record)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.lib import resume
+from stages.lib import parallel, resume
 from stages.lib.data import Split
 from stages.lib.errors import StageError
 from stages.lib.optim import Sgd
 from stages.lib.runtime import derive_seed
+from stages.lib.shares import shared_out
 from stages.papers.close import curriculum, inheritance, scoring
 from stages.papers.close.arms import Trainee
 from stages.papers.close.settings import Supernets
@@ -105,8 +106,9 @@ def _epoch(
     order = torch.randperm(len(split), generator=generator).to(split.x.device)
     batches = [part for part in order.split(params.batch) if len(part) > 1]  # BN needs two images
     total = 0.0
-    for index in batches:
-        total += step(run, drawn.choice(pool), split.x[index], split.y[index], level, noise, params.clip)
+    with shared_out(run.model.net):
+        for index in batches:
+            total += step(run, drawn.choice(pool), split.x[index], split.y[index], level, noise, params.clip)
     run.step, mean = epoch, total / len(batches)
     if not mean < float("inf"):
         raise StageError(f"{label}: the loss is not finite in epoch {epoch}; lower supernet.lr, or look for NaN in the data")
@@ -141,6 +143,7 @@ def step(run: Run, architecture: Architecture, x: Tensor, y: Tensor, level: int,
     run.optimiser.zero_grad()
     loss = functional.cross_entropy(run.model.net(x, architecture, gates), y)
     loss.backward()
+    parallel.average(run.model.parameters())
     nn.utils.clip_grad_norm_(run.model.parameters(), clip)
     run.optimiser.step()
     return float(loss.detach())

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.lib import training
+from stages.lib import parallel, training
 from stages.lib.data import Split
 from stages.lib.errors import StageError
 from stages.lib.optim import Sgd, schedule
 from stages.lib.runtime import derive_seed
+from stages.lib.shares import shared_out
 from stages.papers.dcp.heads import Supervised
 from stages.papers.dcp.pivots import stage_rates
 
@@ -71,6 +72,7 @@ def two_steps(model: Supervised, p: int, x: Tensor, y: Tensor, optimiser: Sgd, r
         loss = F.cross_entropy(model.up_to(x, index), y)
         optimiser.zero_grad()
         loss.backward()
+        parallel.average(optimiser.parameters)
         optimiser.step()
         restore()
         value = float(loss.detach())
@@ -89,10 +91,11 @@ def fine_tune_stage(
     model.train()
     for epoch in range(epochs):
         order, total = torch.randperm(len(split), generator=generator).to(split.x.device), 0.0
-        for step in range(steps):
-            index = order[step * batch : (step + 1) * batch]
-            optimiser.lr = rate(epoch * steps + step)
-            total += two_steps(model, p, split.x[index], split.y[index], optimiser, restore)
+        with shared_out(model):
+            for step in range(steps):
+                index = order[step * batch : (step + 1) * batch]
+                optimiser.lr = rate(epoch * steps + step)
+                total += two_steps(model, p, split.x[index], split.y[index], optimiser, restore)
         if not abs(total) < float("inf"):
             raise StageError(f"{label}: the loss is not finite; lower stagewise.lr")
         print(f"{label}: stage {p + 1} epoch {epoch + 1}/{epochs}  loss {total / steps:.4f}", flush=True)

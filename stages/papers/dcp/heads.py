@@ -24,6 +24,8 @@ class AuxHead(nn.Module):
 class Supervised(nn.Module):
     """A net with its P auxiliary heads; `ends` are the pivots, the last one being the end of the net."""
 
+    called = ("up_to",)
+
     def __init__(self, net: nn.Module, heads: Sequence[AuxHead], ends: Sequence[int]) -> None:
         super().__init__()
         self.net, self.heads, self.ends = net, nn.ModuleList(heads), list(ends)

@@ -63,7 +63,7 @@ def checkpointed(cfg: Config, folder: Path) -> list[Path]:
             source = files.scratch(folder, repetition, "checkpoint")
             moved.append(files.weights(folder, "checkpoint", repetition, cfg.repeats))
             artifacts.write_bytes(moved[-1], artifacts.read_bytes(source))
-            source.unlink()
+            source.unlink(missing_ok=True)
     return moved
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stages.lib import parallel
 from stages.lib.darts import Genotype
 from stages.lib.darts.genotype import CELLS
 from stages.lib.data import Split
@@ -14,6 +15,7 @@ from stages.lib.errors import StageError
 from stages.lib.gumbel import gumbel_softmax
 from stages.lib.optim import Sgd
 from stages.lib.runtime import derive_seed, seed_everything
+from stages.lib.shares import shared_out
 from stages.papers.eoinas.adam import Adam
 from stages.papers.eoinas.arms import Searcher
 from stages.papers.eoinas.importance import Statistics, columns_without, derive, indicator, least, remaining, strongest
@@ -90,6 +92,7 @@ class Search:
         self.optimiser.zero_grad()
         loss = cross_entropy(self.net(x, mixing), y)
         loss.backward()
+        parallel.average(self.net.parameters())
         nn.utils.clip_grad_norm_(self.optimiser.parameters, self.params.clip)
         self.optimiser.step()
         self.spent += len(x) * self.cost
@@ -104,6 +107,7 @@ class Search:
         logits = self.net(x, mixing)
         values = list(self.alphas.values())
         gradients = torch.autograd.grad(cross_entropy(logits, y), values)
+        parallel.mean(gradients)
         norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
         scale = float((self.params.clip / (norm + 1e-6)).clamp(max=1.0))
         self.adam.step([gradient * scale for gradient in gradients])
@@ -122,12 +126,13 @@ class Search:
         order = torch.randperm(len(train), generator=self.order)
         other = torch.randperm(len(held_out), generator=self.order)
         total, steps = torch.zeros((), dtype=torch.float64, device=self.device), range(0, len(train), size)
-        for start in steps:
-            index = order[start : start + size]
-            total += self.weight_step(train.x[index].to(self.device), train.y[index].to(self.device))
-            if self.epoch >= params.warmup:
-                index = other[start : start + size]
-                self.alpha_step(held_out.x[index].to(self.device), held_out.y[index].to(self.device))
+        with shared_out(self.net):
+            for start in steps:
+                index = order[start : start + size]
+                total += self.weight_step(train.x[index].to(self.device), train.y[index].to(self.device))
+                if self.epoch >= params.warmup:
+                    index = other[start : start + size]
+                    self.alpha_step(held_out.x[index].to(self.device), held_out.y[index].to(self.device))
         self.losses.append(self._finite(float(total) / len(steps)))
         self.epoch += 1
 

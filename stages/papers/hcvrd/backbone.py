@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stages.lib import parallel
 from stages.lib.adamw import AdamW
 from stages.lib.runtime import derive_seed, seed_everything
+from stages.lib.shares import shared_out
 from stages.papers.hcvrd import boxes
 from stages.papers.hcvrd.relations import Pairs, Relations
 
@@ -78,8 +80,11 @@ def train(
             order = torch.randperm(len(pixels), generator=generator)
         chosen = order[step % batches * settings.batch :][: settings.batch]
         shown = recolour(pixels[chosen].to(device), settings.palette, generator)
-        logits = heads(net(shown).mean((2, 3))).split(sizes, 1)
+        with shared_out(net):
+            maps = net(shown)
+        logits = heads(maps.mean((2, 3))).split(sizes, 1)
         loss = sum(F.cross_entropy(one, parts[chosen, i].to(device)) for i, one in enumerate(logits))
         loss.backward()
+        parallel.average(held)
         optimiser.step(settings.lr * 0.5 * (1 + math.cos(math.pi * step / total)))
     return net.eval().requires_grad_(False)

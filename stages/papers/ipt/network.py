@@ -41,6 +41,8 @@ class MultiTask(nn.Module):
     Modules are named by task, so that their order means nothing. Inputs and outputs are in 0..255, not clipped.
     """
 
+    called = ("with_tokens",)  # by the loss, in place of forward
+
     def __init__(self, tasks: Sequence[str], net: "Net") -> None:
         super().__init__()
         self.tasks, self.side, self.unit, self.input_skip = tuple(tasks), net.image, net.unit, net.input_skip

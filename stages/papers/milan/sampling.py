@@ -22,6 +22,10 @@ class Division:
     dump: Tensor
     restore: Tensor
 
+    def rows(self, which: slice) -> "Division":
+        """The division of some of the batch's images."""
+        return Division(self.keep[which], self.dump[which], self.restore[which])
+
     def mask(self) -> Tensor:
         """1 for hidden and 0 for visible patches: float32 [B, N]."""
         return torch.ones(self.restore.shape, device=self.restore.device).scatter(1, self.keep, 0.0)
