@@ -41,7 +41,7 @@ def locks(folder: Path) -> dict[str, bytes]:
 
 def test_a_stage_in_two_processes_is_committed_like_any_other(pipeline: Path, tmp_path: Path) -> None:
     """Its losses are those of one process but for rounding."""
-    edit(pipeline, "params/dcp/smoke.yaml", r"(\n  train:(?:\n    .*)*\n    epochs: )\d+", r"\g<1>2")
+    edit(pipeline, "params/dcp/smoke.yaml", r"(\ndigits:\n  train:(?:\n    .*)*\n    epochs: )\d+", r"\g<1>2")
     twin = Path(shutil.copytree(pipeline, tmp_path / "twin", symlinks=True))
     losses = []
     for folder, count in ((pipeline, "1"), (twin, "2")):
