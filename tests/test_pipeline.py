@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
@@ -37,21 +36,6 @@ def locked(folder: Path, file: str) -> dict[str, object]:
 def locks(folder: Path) -> dict[str, bytes]:
     """Contents of all lock files."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("dvc.lock"))}
-
-
-def test_a_stage_in_two_processes_is_committed_like_any_other(pipeline: Path, tmp_path: Path) -> None:
-    """Its losses are those of one process but for rounding."""
-    edit(pipeline, "params/dcp/smoke.yaml", r"(\ndigits:\n  train:(?:\n    .*)*\n    epochs: )\d+", r"\g<1>2")
-    twin = Path(shutil.copytree(pipeline, tmp_path / "twin", symlinks=True))
-    losses = []
-    for folder, count in ((pipeline, "1"), (twin, "2")):
-        ran = run_snakemake(folder, "runs/dcp/train/smoke/digits/0", REPRISE_PROCESSES=count)
-        assert {name.split(":")[1].split("@")[0] for name in ran} == {"train"}
-        log = (folder / "runs/.logs/dcp_train/digits/smoke/0.log").read_text()
-        losses.append([float(word) for word in re.findall(r"loss ([\d.]+)", log)])
-    assert losses[0] == pytest.approx(losses[1], abs=2e-3)
-    assert len(losses[0]) > 1
-    assert "train@smoke-digits-0" not in sh(twin, "dvc status stages/papers/dcp/dvc.yaml")
 
 
 def test_both_engines_are_content(finished: Path, tmp_path: Path) -> None:
