@@ -13,7 +13,7 @@ WHOLE = ("test_pipeline.py", "test_robustness.py")  # modules that use the finis
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole pipeline at the smoke scale with one seed, after one run from nothing. Not to be changed."""
-    folder = copy_repository(tmp_path_factory.mktemp("pipeline") / "repo")
+    folder = copy_repository(tmp_path_factory.mktemp("pipeline") / "repo", samples=False)
     smoke_settings(folder)
     assert len(run_snakemake(folder)) > 20
     return folder

@@ -10,8 +10,11 @@ from pathlib import Path
 from tests.workflow.toy import ROOT, environment, sh
 
 
-def copy_repository(folder: Path) -> Path:
-    """Copy every file that git tracks or would track into `folder`, and commit it there."""
+def copy_repository(folder: Path, samples: bool = True) -> Path:
+    """Copy every file that git tracks or would track into `folder`, and commit it there.
+
+    With `samples` what lies in data/ comes along, which a fresh clone's first run spends seconds on to make.
+    """
     names = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -20,6 +23,8 @@ def copy_repository(folder: Path) -> Path:
         if source.is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, folder / name)
+    if samples and (ROOT / "data/sample").is_dir():
+        shutil.copytree(ROOT / "data", folder / "data", dirs_exist_ok=True)
     sh(folder, "git init -q -b main && git add -A && git -c user.name=t -c user.email=t@t commit -qm copy")
     return folder
 

@@ -138,7 +138,8 @@ def write_csv(path: str | Path, table: pandas.DataFrame | Sequence[Mapping[str, 
 def write_npz(path: str | Path, **arrays: numpy.ndarray) -> None:
     """Write arrays as an uncompressed npz with fixed times, so that equal arrays give equal bytes.
 
-    Compression is left out because its bytes depend on the zlib build. Raises StageError for object arrays.
+    Compression is left out because its bytes depend on the zlib build; sizes are known before an entry's header is written,
+    which differs between Python's releases otherwise. Raises StageError for object arrays.
     """
     import numpy
 
@@ -149,8 +150,9 @@ def write_npz(path: str | Path, **arrays: numpy.ndarray) -> None:
                 raise StageError(f"{path}: {name} holds Python objects; expected numbers")
             entry = zipfile.ZipInfo(f"{name}.npy", ZIP_EPOCH)
             entry.external_attr = 0o644 << 16
-            with archive.open(entry, "w", force_zip64=True) as handle:
-                numpy.lib.format.write_array(handle, array, version=(1, 0), allow_pickle=False)
+            content = io.BytesIO()
+            numpy.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
+            archive.writestr(entry, content.getbuffer())
 
 
 def read_npz(path: str | Path, *names: str) -> tuple[numpy.ndarray, ...]:

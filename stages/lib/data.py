@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stages.lib import artifacts
 from stages.lib.errors import StageError
@@ -49,7 +49,43 @@ class Split:
         return dataclasses.replace(self, x=x, y=self.y[index])
 
 
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """A split as its file has it; what is taken of it is normalised, so that a small part of a large set costs little.
+
+    x: uint8 [N, C, H, W]; y: int64 [N]; the rest as in Split.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def to(self, device: torch.device | str) -> Pixels:
+        """The same split with its tensors on a device."""
+        return dataclasses.replace(self, x=self.x.to(device), y=self.y.to(device))
+
+    def take(self, index: torch.Tensor | slice) -> Split:
+        """The examples of an index, in its order, normalised."""
+        images = normalised(self.x[index], self.mean, self.std)
+        return Split(images, self.y[index], self.classes, self.mean, self.std, self.source, self.name)
+
+
+AnySplit: TypeAlias = Split | Pixels  # what examples can be taken of
+
+
 def load(dataset: str, split: str, root: str | Path = PREPARED) -> Split:
+    """All of a split, normalised; see `pixels`."""
+    return pixels(dataset, split, root).take(slice(None))
+
+
+def pixels(dataset: str, split: str, root: str | Path = PREPARED) -> AnySplit:
     """Read runs/prepare/<dataset>/<split>.npz, or open the shards of <dataset>_shards/ where there is no such file.
 
     Raises StageError if it is absent, altered or out of range. Of shards the index is hashed, and sizes are compared:
@@ -70,9 +106,8 @@ def load(dataset: str, split: str, root: str | Path = PREPARED) -> Split:
         raise StageError(f"{path}: differs from its manifest; run the prepare stage of {dataset} again")
     x, y = artifacts.read_npz(path, "x", "y")
     check(x, y, len(about["classes"]), str(path))
-    images = normalised(torch.from_numpy(x), about["mean"], about["std"])
     names, moments = tuple(about["classes"]), (tuple(about["mean"]), tuple(about["std"]))
-    return Split(images, torch.from_numpy(y), names, *moments, about["source"], split)
+    return Pixels(torch.from_numpy(x), torch.from_numpy(y), names, *moments, about["source"], split)
 
 
 def _sharded(folder: Path) -> Path | None:

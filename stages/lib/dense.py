@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stages.lib import data, training
-from stages.lib.data import Split
+from stages.lib.data import AnySplit, Split
 from stages.lib.errors import StageError
 from stages.lib.models import construct
 from stages.lib.runtime import derive_seed, seed_everything
@@ -34,10 +34,10 @@ class TrainParams(Protocol):
     flip: bool
 
 
-def limited(split: Split, count: int, seed: int) -> Split:
+def limited(split: AnySplit, count: int, seed: int) -> Split:
     """`count` images of a split, classes in equal shares, in a seeded order; the whole split for 0."""
     if count == 0:
-        return split
+        return split if isinstance(split, Split) else split.take(slice(None))
     if count < len(split.classes):
         raise StageError(f"{count} images of {split.name}: expected at least one for each of {len(split.classes)} classes")
     index = torch.from_numpy(data.stratified(split.y.numpy(), {"taken": count}, seed % 2**32)["taken"])

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from workflow.engine import devices
 from workflow.engine.child import in_parallel, processes
 from workflow.engine.declarations import Declarations
-from workflow.engine.repository import drop_corrupted, drop_torn_entry, locked, open_repo
+from workflow.engine.repository import drop_corrupted, in_run_cache, locked, open_repo
 from workflow.fingerprint import FOLDER, edited
 
 if TYPE_CHECKING:
@@ -185,8 +185,9 @@ class Job:
     def _from_run_cache(self) -> bool:
         from dvc.stage.cache import RunCacheNotFoundError
 
+        if not in_run_cache(self.stage):  # DVC takes four times as long to say so
+            return False
         self.stage.remove_outs(ignore_remove=False, force=False)
-        drop_torn_entry(self.stage)
         try:
             self.repo.stage_cache.restore(self.stage)
         except RunCacheNotFoundError:

@@ -81,15 +81,22 @@ def locked(repo: Repo, step: Callable[[], T]) -> T:
             time.sleep(0.2)
 
 
-def drop_torn_entry(stage: Stage) -> None:
-    """Remove the folder of the stage's run-cache entry if a kill left it empty: DVC takes its first file without a look."""
+def in_run_cache(stage: Stage) -> bool:
+    """Whether the run-cache has an entry for the stage, whose dependencies are saved.
+
+    A folder that a kill left empty is removed: DVC takes its first file without a look.
+    """
     from dvc.stage.cache import _get_cache_hash
     from dvc.stage.serialize import to_single_stage_lockfile
 
     cache = stage.repo.stage_cache
     folder = Path(cache._get_cache_dir(_get_cache_hash(to_single_stage_lockfile(stage), key=True)))
-    if folder.exists() and not any(folder.iterdir()):
-        folder.rmdir()
+    if not folder.exists():
+        return False
+    if any(folder.iterdir()):
+        return True
+    folder.rmdir()
+    return False
 
 
 def drop_corrupted(stage: Stage) -> bool:

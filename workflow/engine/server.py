@@ -224,6 +224,17 @@ def preload(plan: Path) -> None:
     for name in names.split(","):
         with contextlib.suppress(ImportError, ValueError):
             importlib.import_module(name)
+    if "hydra" in names.split(","):
+        with contextlib.suppress(Exception):  # a stage says what is wrong with params/
+            compose_once()
+
+
+def compose_once() -> None:
+    """Have Hydra find its plugins and import what it needs, a quarter of what a first composition takes."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(version_base="1.3", config_dir=os.path.abspath("params")):
+        compose("config")
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def main(cfg: Config) -> None:
 
     cell = (cfg.scale, cfg.dataset, cfg.method, cfg.budget, cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
-    split, held_out = limited(data.load(cfg.dataset, "train"), cfg.params.limit, 0), data.load(cfg.dataset, cfg.eval_split)
+    split, held_out = limited(data.pixels(cfg.dataset, "train"), cfg.params.limit, 0), data.load(cfg.dataset, cfg.eval_split)
     made = []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):
         state = files.scratch(output.place("nets", *cell), repetition, "run")

@@ -49,7 +49,7 @@ def main(cfg: Config) -> None:
     cell = (cfg.scale, cfg.dataset, "manidp", cfg.budget, cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
     artifacts.verify_manifest(trained / "manifest.json")
-    split, held_out = limited(data.load(cfg.dataset, "train"), cfg.params.limit, 0), data.load(cfg.dataset, cfg.eval_split)
+    split, held_out = limited(data.pixels(cfg.dataset, "train"), cfg.params.limit, 0), data.load(cfg.dataset, cfg.eval_split)
     params = dataclasses.replace(
         cfg.manidp, epochs=cfg.params.extra, lr=cfg.gated_lr, budget=share, keep_rates={}, keep_rate=keep_rate(share),
         warmup=cfg.params.warmup, hold=cfg.params.hold,

@@ -32,7 +32,7 @@ def main(cfg: Config) -> None:
 
     folder = output.trained(cfg.scale, cfg.dataset, cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
-    split, held_out = limited(data.load(cfg.dataset, "train"), cfg.params.limit, 0), data.load(cfg.dataset, cfg.eval_split)
+    split, held_out = limited(data.pixels(cfg.dataset, "train"), cfg.params.limit, 0), data.load(cfg.dataset, cfg.eval_split)
     made, further = [], []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):
         net = nets.fresh(cfg.params, split, repetition)

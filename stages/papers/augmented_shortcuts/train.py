@@ -36,7 +36,7 @@ def main(cfg: Config) -> None:
     from stages.lib.dense import limited
 
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
-    split = limited(data.load(cfg.dataset, "train"), cfg.params.limit, 0)
+    split = limited(data.pixels(cfg.dataset, "train"), cfg.params.limit, 0)
     tested = data.load(cfg.dataset, cfg.eval_split)
     folder = NETS / cfg.scale / cfg.dataset / str(cfg.seed)
     rows, profiles, saved = [], {}, []

@@ -31,7 +31,7 @@ def main(cfg: Config) -> None:
 
     folder = files.RUNS / "chex" / "explore" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
-    split = limited(data.load(cfg.dataset, "train"), cfg.params.sgd.limit, 0)
+    split = limited(data.pixels(cfg.dataset, "train"), cfg.params.sgd.limit, 0)
     held_out = data.load(cfg.dataset, cfg.eval_split)
     made = []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):

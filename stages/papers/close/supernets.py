@@ -44,7 +44,7 @@ def main(cfg: Config) -> None:
     listed = space.sample(cfg.space.architectures, cfg.space.seed, cfg.space.operations)
     folder = files.RUNS / "close" / "supernets" / cfg.scale / cfg.dataset / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
-    train, score = division.divide(data.load(cfg.dataset, "train"), cfg.data)
+    train, score = division.divide(data.pixels(cfg.dataset, "train"), cfg.data)
     scored, made, found, sizes = training.Scored(listed, score), [], {}, {}
     for repetition in files.repetitions(cfg.seed, cfg.repeats):
         for arm in ARMS:

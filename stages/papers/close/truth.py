@@ -34,7 +34,7 @@ def main(cfg: Config) -> None:
     listed = space.sample(cfg.space.architectures, cfg.space.seed, cfg.space.operations)
     folder = files.RUNS / "close" / "truth" / cfg.scale / cfg.dataset
     device = runtime.prepare(cfg.threads, cfg.device, cfg.params.seed)
-    train, _ = division.divide(data.load(cfg.dataset, "train"), cfg.data)
+    train, _ = division.divide(data.pixels(cfg.dataset, "train"), cfg.data)
     held_out = data.load(cfg.dataset, cfg.eval_split)
     seeds = range(cfg.params.seed, cfg.params.seed + cfg.params.seeds)
     found = [benchmark.together(cfg.net, listed, train, held_out, cfg.params, seed, device) for seed in seeds]

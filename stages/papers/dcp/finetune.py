@@ -53,7 +53,7 @@ def main(cfg: Config) -> None:
     folder = files.RUNS / "dcp" / "finetune" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
     artifacts.verify_manifest(pruned / "manifest.json")
-    split, held_out = limited(data.load(cfg.dataset, "train"), cfg.params.limit, 0), data.load(cfg.dataset, cfg.eval_split)
+    split, held_out = limited(data.pixels(cfg.dataset, "train"), cfg.params.limit, 0), data.load(cfg.dataset, cfg.eval_split)
     selection = artifacts.read_json(pruned / "selection.json")
     models, rows, layers = [], [], []
     for repetition, record in zip(files.repetitions(cfg.seed, cfg.repeats), selection["repetitions"], strict=True):

@@ -60,7 +60,7 @@ def main(cfg: Config) -> None:
     folder = files.RUNS / "dcp" / "prune" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
     artifacts.verify_manifest(trained / "manifest.json")
-    split = data.load(cfg.dataset, "train")
+    split = data.pixels(cfg.dataset, "train")
     models, records = [], []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):
         chosen = limited(split, cfg.params.images, repetition).to(device)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stages.lib import surgery
 from stages.lib.checks import at_least, one_of
-from stages.lib.data import Split
+from stages.lib.data import AnySplit, Split
 from stages.lib.errors import StageError
 from stages.lib.models import build
 from stages.lib.runtime import derive_seed, seed_everything
@@ -56,7 +56,7 @@ def _check(params: "PruneParams") -> None:
 
 
 def pruned_net(
-    name: str, params: "PruneParams", aux: Supervised, dense: nn.Module, split: Split, chosen: Split, repetition: int
+    name: str, params: "PruneParams", aux: Supervised, dense: nn.Module, split: AnySplit, chosen: Split, repetition: int
 ) -> tuple[nn.Module, dict]:
     """(thin net, JSON-able record) of one repetition; `chosen` is the selection set, `aux` and `dense` stay as they are."""
     recipe = recipe_of(name, params, repetition)
@@ -83,7 +83,7 @@ def _joint(aux: Supervised, chosen: Split, recipe: Recipe) -> tuple[Supervised, 
 
 
 def _stagewise(
-    params: "PruneParams", aux: Supervised, dense: nn.Module, split: Split, chosen: Split, recipe: Recipe, repetition: int
+    params: "PruneParams", aux: Supervised, dense: nn.Module, split: AnySplit, chosen: Split, recipe: Recipe, repetition: int
 ) -> tuple[Supervised, list[LayerResult]]:
     """Algorithm 1: from the dense net with fresh heads, fine-tune with L_S^p and L_f, prune stage p, and so on.
 

@@ -65,7 +65,7 @@ def main(cfg: Config) -> None:
 
     folder = files.RUNS / "dcp" / "train" / cfg.scale / cfg.dataset / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
-    split = limited(data.load(cfg.dataset, "train"), cfg.params.limit, 0)
+    split = limited(data.pixels(cfg.dataset, "train"), cfg.params.limit, 0)
     repetitions, made = files.repetitions(cfg.seed, cfg.repeats), []
     for repetition in repetitions:
         net = dense(cfg.params, split, repetition, device, files.scratch(folder, repetition, "dense"))

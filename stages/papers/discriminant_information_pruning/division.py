@@ -3,11 +3,11 @@
 import torch
 
 from stages.lib import data
-from stages.lib.data import Split
+from stages.lib.data import AnySplit, Split
 from stages.lib.errors import StageError
 
 
-def divided(split: Split, limit: int, holdout: int) -> tuple[Split, Split]:
+def divided(split: AnySplit, limit: int, holdout: int) -> tuple[Split, Split]:
     """(training images, hold-out) of the training split, disjoint, classes in equal shares, the same for every arm.
 
     `limit` training images, 0 for all that the hold-out leaves. StageError where a part lacks a class or is too large.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stages.lib import surgery, training
-from stages.lib.data import Split
+from stages.lib.data import AnySplit, Split
 from stages.lib.errors import StageError
 from stages.lib.models import Net, Site
 from stages.lib.runtime import derive_seed
@@ -57,7 +57,7 @@ class Pruning:
 
 
 def greedy(
-    net: Net, split: Split, budget_macs: int, score_name: str, params: "PruneParams", repetition: int, device: torch.device
+    net: Net, split: AnySplit, budget_macs: int, score_name: str, params: "PruneParams", repetition: int, device: torch.device
 ) -> tuple[Net, dict[str, Any]]:  # fmt: skip
     """(thin net within `budget_macs`, JSON-able record) by the greedy loop with any score of `criteria.NAMES`.
 

@@ -116,7 +116,7 @@ def main(cfg: Config) -> None:
     folder = files.RUNS / SLUG / "prune" / cfg.scale / cfg.dataset / cfg.arm / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
     artifacts.verify_manifest(trained / "manifest.json")
-    split, judged = data.load(cfg.dataset, "train"), data.load(cfg.dataset, cfg.eval_split)
+    split, judged = data.pixels(cfg.dataset, "train"), data.load(cfg.dataset, cfg.eval_split)
     images, _ = divided(split, cfg.finetune.limit, cfg.finetune.holdout)
     models, records, rows, layers = [], [], [], []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):

@@ -7,7 +7,7 @@ import torch
 
 from stages.lib import surgery
 from stages.lib.checks import at_least
-from stages.lib.data import Split
+from stages.lib.data import AnySplit, Split
 from stages.lib.errors import StageError
 from stages.lib.models import Net, build
 from stages.lib.runtime import derive_seed, seed_everything
@@ -41,7 +41,7 @@ def check(params: "PruneParams") -> None:
 
 
 def pruned_net(
-    name: str, params: "PruneParams", dense: Net, split: Split, repetition: int, device: torch.device
+    name: str, params: "PruneParams", dense: Net, split: AnySplit, repetition: int, device: torch.device
 ) -> tuple[Net, dict[str, Any]]:
     """(the arm's net, JSON-able record) of one repetition; `split` is the whole training split, `dense` stays as it is."""
     arm = find(name)
@@ -76,13 +76,19 @@ def _everything(net: Net) -> dict[str, torch.Tensor]:
     return {name: torch.arange(count) for name, count in _channels(net).items()}
 
 
-def _batches(params: "PruneParams", split: Split, repetition: int, device: torch.device) -> list[Split]:
+def _batches(params: "PruneParams", split: AnySplit, repetition: int, device: torch.device) -> list[Split]:
     images, _ = divided(split.to(device), params.limit, params.holdout)
     return information.balanced_batches(images, params.batches, params.batch, repetition)
 
 
 def _with_widths(
-    score: str, widths: structure.Widths, params: "PruneParams", dense: Net, split: Split, repetition: int, device: torch.device
+    score: str,
+    widths: structure.Widths,
+    params: "PruneParams",
+    dense: Net,
+    split: AnySplit,
+    repetition: int,
+    device: torch.device,
 ) -> tuple[Net, dict[str, Any]]:
     """Given widths, the channels chosen at once by their scores in the net that is not pruned."""
     net, batches = copy.deepcopy(dense).to(device).eval(), _batches(params, split, repetition, device)
@@ -103,7 +109,7 @@ def _fresh(dense: Net, widths: structure.Widths, repetition: int) -> tuple[Net, 
 
 
 def _fewer_bits(
-    score: str, params: "PruneParams", dense: Net, split: Split, repetition: int, device: torch.device
+    score: str, params: "PruneParams", dense: Net, split: AnySplit, repetition: int, device: torch.device
 ) -> tuple[Net, dict[str, Any]]:
     """The dense net with quantised weights; the record holds the bits of every channel."""
     net = copy.deepcopy(dense).to(device).eval()

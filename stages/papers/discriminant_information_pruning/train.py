@@ -52,7 +52,7 @@ def main(cfg: Config) -> None:
 
     folder = files.RUNS / SLUG / "train" / cfg.scale / cfg.dataset / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
-    images, _ = divided(data.load(cfg.dataset, "train"), cfg.params.limit, cfg.params.holdout)
+    images, _ = divided(data.pixels(cfg.dataset, "train"), cfg.params.limit, cfg.params.holdout)
     made = []
     for repetition in files.repetitions(cfg.seed, cfg.repeats):
         net = dense(cfg.params, images, repetition, device, files.scratch(folder, repetition, "dense"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from stages.lib import artifacts, files, training
-from stages.lib.data import Split, stratified
+from stages.lib.data import AnySplit, Split, stratified
 from stages.lib.errors import StageError
 from stages.lib.runtime import derive_seed, seed_everything
 from stages.lib.vit.parts import drop_rates
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 END_SHARE = 0.8  # a step trains the upper end where its architecture costs at least this share of the highest budget
 
 
-def divide(split: Split, held_out: int) -> tuple[Split, Split]:
+def divide(split: AnySplit, held_out: int) -> tuple[Split, Split]:
     """(images that train the supernet, images for rewards and fitness), classes in equal shares, the same for all seeds."""
     if not held_out < len(split):
         raise StageError(f"params.held_out={held_out}: expected fewer than the {len(split)} training images")

@@ -29,7 +29,7 @@ def main(cfg: Config) -> None:
 
     folder = experiment.supernet_folder(cfg.scale, cfg.dataset, cfg.supernet, cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
-    split, held_out = experiment.divide(data.load(cfg.dataset, "train"), cfg.params.held_out)
+    split, held_out = experiment.divide(data.pixels(cfg.dataset, "train"), cfg.params.held_out)
     params = cfg.params
     if cfg.supernet == "uniform_extra":
         params = training.extended(params, -(-len(split) // params.recipe.batch))

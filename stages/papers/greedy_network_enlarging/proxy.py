@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from stages.lib import data, files, runtime, training
-from stages.lib.data import Split
+from stages.lib.data import AnySplit, Split
 from stages.lib.dense import limited
 from stages.lib.errors import StageError
 from stages.lib.runtime import derive_seed, seed_everything
@@ -17,7 +17,7 @@ from stages.papers.greedy_network_enlarging.settings import Proxy, SearchConfig
 from stages.papers.greedy_network_enlarging.space import Space, check_budget, space_of
 
 
-def subset(split: Split, classes: int, seed: int) -> Split:
+def subset(split: AnySplit, classes: int, seed: int) -> AnySplit:
     """The images of `classes` classes drawn by the seed, labelled 0, 1, ... anew; the split itself for 0."""
     if classes == 0:
         return split
@@ -30,7 +30,7 @@ def subset(split: Split, classes: int, seed: int) -> Split:
     return dataclasses.replace(mine, y=torch.searchsorted(chosen, mine.y), classes=names)
 
 
-def halves(split: Split, proxy: Proxy, repetition: int) -> tuple[Split, Split]:
+def halves(split: AnySplit, proxy: Proxy, repetition: int) -> tuple[Split, Split]:
     """(search-train, search-val) of the training split, divided anew for each repetition; the test split plays no part."""
     seed = derive_seed(repetition, "search data")
     part = limited(subset(split, proxy.classes, seed), proxy.recipe.limit, seed)
@@ -50,7 +50,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, space: Space, split: Split, proxy: Proxy, repetition: int, device: torch.device, scratch: Path | None = None
+        self, space: Space, split: AnySplit, proxy: Proxy, repetition: int, device: torch.device, scratch: Path | None = None
     ) -> None:
         self.proxy, self.repetition, self.device, self.scratch = proxy, repetition, device, scratch
         self.train, self.val = halves(split, proxy, repetition)
@@ -87,7 +87,7 @@ class Evaluator:
 def opened(cfg: SearchConfig, output: Path) -> tuple[Space, list[Evaluator]]:
     """The search space of a stage's data set, and an evaluator for each of its repetitions. `output` names scratch files."""
     device, repetitions = runtime.prepare(cfg.threads, cfg.device, cfg.seed), files.repetitions(cfg.seed, cfg.repeats)
-    split = data.load(cfg.dataset, "train")
+    split = data.pixels(cfg.dataset, "train")
     space = space_of(cfg.net, split.x.shape[1], len(split.classes))
     check_budget(space, cfg.search)
     return space, [

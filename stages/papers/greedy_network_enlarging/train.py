@@ -29,7 +29,7 @@ def main(cfg: Config) -> None:
     from stages.papers.greedy_network_enlarging.space import space_of
 
     device, repetitions = runtime.prepare(cfg.threads, cfg.device, cfg.seed), files.repetitions(cfg.seed, cfg.repeats)
-    whole, held_out = data.load(cfg.dataset, "train"), data.load(cfg.dataset, cfg.eval_split)
+    whole, held_out = data.pixels(cfg.dataset, "train"), data.load(cfg.dataset, cfg.eval_split)
     split, space = limited(whole, cfg.final.limit, 0), space_of(cfg.net, whole.x.shape[1], len(whole.classes))
     searches = ladder.finished(space, cfg, repetitions)
     samples = ladder.read(ladder.sampled(cfg.scale, cfg.dataset, cfg.seed), repetitions)

@@ -34,7 +34,7 @@ def main(cfg: Config) -> None:
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
     for folder in (teachers, students):
         artifacts.verify_manifest(folder / "manifest.json")
-    labelled = scenes.divide(data.load("digits", "train"), cfg.images.originals)["labels"]
+    labelled = scenes.divide(data.pixels("digits", "train"), cfg.images.originals)["labels"]
     tested = data.load("digits", cfg.eval_split)
     path = files.RUNS.joinpath("milan", "metrics", *place[:2], f"{cfg.seed}.json")
     rows = []

@@ -47,7 +47,7 @@ def look(cfg: Config) -> "tuple[Scenes, Tensor, Division, Division]":
     folder = files.RUNS.joinpath("milan", "teachers", cfg.scale, cfg.dataset, str(seed))
     artifacts.verify_manifest(folder / "manifest.json")
     teacher = checkpoint.load(files.weights(folder, "language", repetition, cfg.repeats))
-    originals = scenes.divide(data.load("digits", "train"), cfg.images.originals)["student"]
+    originals = scenes.divide(data.pixels("digits", "train"), cfg.images.originals)["student"]
     shown = scenes.compose(originals, max(SHOWN, len(originals.classes)), cfg.images, repetition, "picture")
     importance = tower.importance(teacher.targets(shown.x)[1])
     drawn = []

@@ -29,7 +29,7 @@ def main(cfg: Config) -> None:
     folder, teachers = (files.RUNS.joinpath("milan", kind, *place) for kind in ("students", "teachers"))
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
     artifacts.verify_manifest(teachers / "manifest.json")
-    originals = scenes.divide(data.load("digits", "train"), cfg.images.originals)["student"]
+    originals = scenes.divide(data.pixels("digits", "train"), cfg.images.originals)["student"]
     done, losses = {}, {}
     for repetition in files.repetitions(cfg.seed, cfg.repeats):
         shown = scenes.compose(originals, cfg.params.scenes, cfg.images, repetition, "student")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.lib.data import Split, stratified
+from stages.lib.data import AnySplit, Split, stratified
 from stages.lib.errors import StageError
 from stages.lib.runtime import derive_seed
 
@@ -52,7 +52,7 @@ class Scenes:
         return Split(self.x, self.y, NAMES, (), (), "generated", "scenes")
 
 
-def divide(split: Split, originals: dict[str, int]) -> dict[str, Split]:
+def divide(split: AnySplit, originals: dict[str, int]) -> dict[str, Split]:
     """Disjoint originals of each role, classes in equal shares, the same for all seeds. Raises StageError if too few."""
     for role, count in originals.items():
         if count < len(split.classes):

@@ -29,7 +29,7 @@ def main(cfg: Config) -> None:
 
     folder = files.RUNS / "milan" / "teachers" / cfg.scale / cfg.dataset / str(cfg.seed)
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
-    originals = scenes.divide(data.load("digits", "train"), cfg.images.originals)["teacher"]
+    originals = scenes.divide(data.pixels("digits", "train"), cfg.images.originals)["teacher"]
     given = None
     if cfg.params.weights:
         given = checkpoint.read_converted(Path(cfg.params.weights), cfg.params.source_sha256)

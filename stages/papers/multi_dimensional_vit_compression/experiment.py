@@ -34,7 +34,7 @@ def folder_of(what: str, scale: str, dataset: str, seed: int) -> Path:
 
 def training_images(dataset: str, settings: "Train") -> tuple[Split, Split]:
     """(images to train on, held-out images for the search), on the canvas."""
-    parts = images.divide(data.load(dataset, "train"), settings.images.held_out)
+    parts = images.divide(data.pixels(dataset, "train"), settings.images.held_out)
     return tuple(images.placed(part, settings.images, name) for part, name in zip(parts, ("train", "held_out"), strict=True))
 
 

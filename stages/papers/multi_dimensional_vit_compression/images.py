@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from stages.lib.data import Split, stratified
+from stages.lib.data import AnySplit, Split, stratified
 from stages.lib.errors import StageError
 from stages.lib.runtime import derive_seed
 
@@ -17,7 +17,7 @@ PIECE = 4  # side of the pieces of other images
 FAINT = 0.7  # their brightness
 
 
-def divide(split: Split, held_out: int) -> tuple[Split, Split]:
+def divide(split: AnySplit, held_out: int) -> tuple[Split, Split]:
     """(images to train on, images to score candidates on), classes in equal shares, the same for all seeds."""
     if not held_out < len(split):
         raise StageError(f"params.images.held_out={held_out}: expected fewer than the {len(split)} training images")

@@ -51,7 +51,7 @@ def main(cfg: Config) -> None:
     from stages.lib import artifacts, data, dense, files, runtime
 
     device = runtime.prepare(cfg.threads, cfg.device, cfg.seed)
-    train = dense.limited(data.load(cfg.dataset, "train"), cfg.params.images, 0)
+    train = dense.limited(data.pixels(cfg.dataset, "train"), cfg.params.images, 0)
     tested = data.load(cfg.dataset, cfg.eval_split)
     metrics = files.RUNS / "srs" / "metrics" / cfg.scale / cfg.dataset / f"{cfg.seed}.json"
     rows = []
