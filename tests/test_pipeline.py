@@ -62,9 +62,10 @@ def test_an_edit_reruns_the_same_stages_in_both_engines_and_its_revert_nothing(p
     assert clean(pipeline)
 
 
-def test_a_second_run_of_a_paper_from_nothing_gives_the_same_bytes(one_paper: Path, tmp_path: Path) -> None:
+def test_a_second_run_from_nothing_of_some_arms_gives_the_same_bytes(one_paper: Path, tmp_path: Path) -> None:
     folder = fresh(tmp_path)
-    ran = [address.rsplit(":", 1) for address in sorted(run_snakemake(folder, "dcp"))]
+    arms = [f"runs/dcp/finetune/smoke/digits/{arm}/0" for arm in ("dcp", "l1", "dense", "thin_scratch")]
+    ran = [address.rsplit(":", 1) for address in sorted(run_snakemake(folder, " ".join([*arms, "runs/audit/dcp.csv"])))]
     assert len(ran) > 10
     found = [{file: locked(place, file) for file, _ in ran} for place in (folder, one_paper)]
     for file, name in ran:
@@ -93,6 +94,18 @@ def test_plain_scripts_give_the_bytes_of_forked_ones(one_paper: Path, tmp_path: 
     assert len(compared) >= 7
     for path in compared:
         assert path.read_bytes() == (one_paper / path.relative_to(folder)).read_bytes(), path
+
+
+def test_a_stage_in_two_processes_is_committed_like_any_other(one_paper: Path, tmp_path: Path) -> None:
+    folder, target = fresh(tmp_path), "runs/dcp/train/smoke/digits/0"
+    said = r'\1    print("processes:", os.environ.get("WORLD_SIZE", "1"), flush=True)\n'
+    edit(folder, "stages/papers/dcp/train.py", r"(    device = runtime\.prepare\(.*\n)", said)
+    edit(folder, "stages/papers/dcp/train.py", r"^(from dataclasses )", r"import os\n\1")
+    assert any("train@" in name for name in run_snakemake(folder, target, REPRISE_PROCESSES="2"))
+    assert "processes: 2" in (folder / "runs/.logs/dcp_train/digits/smoke/0.log").read_text()
+    entry, usual = (locked(place, "stages/papers/dcp/dvc.yaml")["train@smoke-digits-0"] for place in (folder, one_paper))
+    assert (entry["cmd"], entry["params"]) == (usual["cmd"], usual["params"])
+    assert run_snakemake(folder, target) == set()
 
 
 def test_dvc_front_ends_work(pipeline: Path) -> None:

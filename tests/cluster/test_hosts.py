@@ -15,7 +15,7 @@ from workflow.engine.lockfile import split_entries
 from workflow.engine.plan import make_plan
 from workflow.engine.repository import locked, open_repo
 
-FEW, MANY = 4, 34  # seeds, each with three stages of two papers; 34 make 204
+FEW, MANY = 2, 34  # seeds, each with three stages of two papers; 34 make 204
 HOST = """
 import json, sys
 from pathlib import Path

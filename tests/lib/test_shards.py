@@ -18,6 +18,9 @@ from stages.lib import artifacts, data, files, images, shards, training
 from stages.lib.decoding import decode, to_rgb
 from stages.lib.dense import limited
 from stages.lib.errors import StageError
+from stages.papers.greedy_network_enlarging.nets import resized
+from stages.papers.greedy_network_enlarging.settings import Base
+from stages.papers.greedy_network_enlarging.space import space_of
 from stages.prepare import image_samples, imagenet, imagenet_shards, samples
 from tests import sharded
 
@@ -146,6 +149,14 @@ def test_parts_of_a_split_stay_in_their_shards(root):
     assert torch.equal(part.x[:], same.x)
     assert torch.equal(part.y, same.y)
     assert torch.equal(part.take(slice(3, 9)).x[1:4], same.x[4:7])
+
+
+def test_a_net_resizes_what_a_search_leaves_in_shards(root):
+    split, space = data.load("imagenet", "train"), space_of(Base("plain", [1], [8], 16, {}), 3, 10)
+    net, smaller = space.build(space.base), resized(split.x[:], 16)
+    assert resized(split.x, 16) is split.x
+    assert smaller.shape[-1] == 16
+    torch.testing.assert_close(training.predict(net, split.x, batch=7), training.predict(net, smaller, batch=7))
 
 
 def test_batches_do_not_depend_on_the_number_of_threads(root):

@@ -38,14 +38,14 @@ def processes(leases: list[int]) -> int:
     return int(os.environ.get("REPRISE_PROCESSES", 0)) or max(1, len(leases))
 
 
-def in_parallel(cmd: str, count: int) -> str:
-    """The command of a stage as `torchrun` starts it; anything but a stage's script stays as it is."""
+def in_parallel(cmd: str, count: int) -> list[str] | None:
+    """The words by which `torchrun` starts a stage; None where one process is to compute it, or it is no stage's script."""
     words = python_script(cmd)
     if count < 2 or words is None or not words[0].startswith("stages/"):
-        return cmd
+        return None
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torchrun sets it too and warns; a stage sets its own threads
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    return "exec " + shlex.join([*launcher, *words])
+    return [*launcher, *words]
 
 
 def die_with_parent(parent: int) -> None:
@@ -70,8 +70,10 @@ def run_child(cmd: str, streams: list[int], environment: Mapping[str, str]) -> N
         together = in_parallel(cmd, processes(devices.take()))
         print(f"> {cmd}", flush=True)
         words = python_script(cmd)
-        if words is None or together != cmd:
-            os.execv("/bin/sh", ["/bin/sh", "-c", together])
+        if together:
+            os.execv(together[0], together)
+        if words is None:
+            os.execv("/bin/sh", ["/bin/sh", "-c", cmd])
         code = run_script(words)
     except BaseException:
         traceback.print_exc()

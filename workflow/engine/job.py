@@ -264,9 +264,8 @@ def run_command(cmd: str) -> tuple[int, float]:
     """
     leases = devices.take()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cmd = in_parallel(cmd, processes(leases))
-    whole = "&&" in cmd or cmd.startswith("exec ")
-    process = subprocess.Popen(["/bin/sh", "-c", cmd if whole else f"exec {cmd}"], pass_fds=leases)
+    shell = ["/bin/sh", "-c", cmd if "&&" in cmd else f"exec {cmd}"]
+    process = subprocess.Popen(in_parallel(cmd, processes(leases)) or shell, pass_fds=leases)
 
     def forward(signum: int, _frame: FrameType | None) -> None:
         process.send_signal(signum)

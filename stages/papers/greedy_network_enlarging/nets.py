@@ -1,6 +1,6 @@
 """What the families of this search have in common: square images of the net's own side, and stages of blocks."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +10,9 @@ from stages.lib.errors import StageError
 from stages.lib.models import checks
 from stages.lib.models.base import Net
 from stages.lib.models.sites import Site
+
+if TYPE_CHECKING:
+    from stages.lib.shards import ShardedImages
 
 
 class StageNet(Net):
@@ -48,9 +51,9 @@ class StageNet(Net):
     stem_names: ClassVar[tuple[str, ...]] = ("conv_stem", "bn1")
 
 
-def resized(x: Tensor, side: int) -> Tensor:
-    """Images [N, C, side, side] by bilinear interpolation; those of that side as they are."""
-    if x.shape[-2:] == torch.Size((side, side)):
+def resized(x: "Tensor | ShardedImages", side: int) -> "Tensor | ShardedImages":
+    """Images [N, C, side, side] by bilinear interpolation; as they are if of that side or in shards (a net resizes batches)."""
+    if x.shape[-2:] == torch.Size((side, side)) or not isinstance(x, Tensor):
         return x
     return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
 
