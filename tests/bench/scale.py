@@ -5,12 +5,12 @@ REPRISE_BENCH_SCALE names other numbers of papers (a hundred stages each); REPRI
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,18 @@ states = [decision.state for decision in locked(repo, lambda: make_plan(repo)).d
 print(*(f"{states.count(state)} {state}" for state in sorted(set(states))))
 """
 COMMANDS = {"plan": [sys.executable, "-c", PLAN], "snakemake -n": [sys.executable, "-m", "snakemake", "-n"]}
+# A small process starts the command: the kernel counts what the one that starts it held as the command's own memory.
+START = """
+import json, os, signal, subprocess, sys
+limit, *command = sys.argv[1:]
+process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+signal.signal(signal.SIGALRM, lambda *_: os.killpg(process.pid, signal.SIGKILL))  # what it has started ends with it
+signal.setitimer(signal.ITIMER_REAL, float(limit))
+said = process.stdout.read().decode(errors="replace")
+_, status, usage = os.wait4(process.pid, 0)
+found = {"code": os.waitstatus_to_exitcode(status), "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss}
+print(json.dumps({**found, "said": said[-20000:]}))
+"""
 STATES = {"never run": ("{stages} run", "\nall "), "up to date": ("{stages} ok", "Nothing to be done")}
 EVIDENCE = dict(zip(COMMANDS, (0, 1)))  # what of STATES the command's output must contain
 
@@ -51,21 +63,14 @@ def measured(folder: Path, command: list[str], evidence: str, limit: float) -> C
     Raises:
         AssertionError: it failed, or `evidence` is not in what it printed.
     """
-    with tempfile.TemporaryFile("w+") as output:
-        # Its own session, so that what it has started ends with it.
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment(folder), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        stop = threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
-        stop.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        stop.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        said = output.read()
-    ended = process.returncode != -signal.SIGKILL
-    assert not ended or (process.returncode == 0 and evidence in said), said[-2000:]
-    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, ended)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", START, str(limit), *command],
+        cwd=folder, env=environment(folder), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    ended = found["code"] != -signal.SIGKILL
+    assert not ended or (found["code"] == 0 and evidence in found["said"]), found["said"][-2000:]
+    return Cost(found["cpu"], found["memory"] / 1024, ended)
 
 
 def costs(folder: Path, papers: int, limit: float) -> tuple[int, dict[str, Cost]]:
