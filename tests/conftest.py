@@ -7,7 +7,7 @@ import pytest
 
 from tests.copies import copy_repository, only, run_snakemake, smoke_settings
 
-WHOLE = ("test_pipeline.py", "test_robustness.py")  # modules that use the finished pipeline
+WHOLE = ("test_pipeline.py", "test_robustness.py", "test_processes.py")  # modules that use the finished pipeline
 
 
 @pytest.fixture(scope="session")
