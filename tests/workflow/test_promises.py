@@ -221,7 +221,7 @@ def test_edit_between_plan_and_job_stops_it(fresh_toy: Path) -> None:
     assert "train" not in trace(fresh_toy)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # tests/faults kills once in each phase of a run
 def test_kill_at_random_moments_ends_in_the_same_bytes(tmp_path: Path, finished_toy: Path) -> None:
     """kill -9 of the whole process group, ten times; then everything is as if undisturbed."""
     folder = write_toy(tmp_path / "repo")
@@ -297,17 +297,6 @@ def test_dead_parent_takes_the_server_and_its_jobs_along(fresh_toy: Path) -> Non
     process.kill()  # Snakemake alone; the server and the job are left to notice
     process.communicate(timeout=60)
     wait_for(lambda: no_processes(fresh_toy), seconds=45)
-
-
-def test_second_pipeline_in_one_clone_is_refused(fresh_toy: Path) -> None:
-    (fresh_toy / "wait").write_text("20")
-    first = start(fresh_toy, "snakemake --cores 1 prepare_numbers")
-    wait_for(lambda: "prepare" in trace(fresh_toy))
-    second = sh(fresh_toy, "snakemake --cores 1", check=False)
-    assert second.returncode != 0
-    assert "another snakemake run" in second.stdout + second.stderr
-    first.communicate(timeout=60)
-    assert first.returncode == 0
 
 
 def start(folder: Path, command: str, **extra: str) -> subprocess.Popen[str]:
