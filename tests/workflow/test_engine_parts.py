@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from workflow.engine.child import in_parallel, processes, python_script
 from workflow.engine.graph import rule_name
 from workflow.engine.job import Snapshot
 from workflow.engine.rules import Pipeline
+from workflow.engine.server import compile_stages
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,28 @@ def test_a_stage_with_several_processes_is_started_by_torchrun(tmp_path: Path, m
         ("python stages/a.py | tee log", 2),
     ):
         assert in_parallel(cmd, count) is None
+
+
+def test_compiled_stages_are_never_older_than_their_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even after an edit within the same second that leaves the size as it was."""
+    monkeypatch.chdir(tmp_path)
+    module = tmp_path / "stages/a.py"
+    module.parent.mkdir()
+    (tmp_path / "stages/__init__.py").touch()
+    (tmp_path / "stages/torn.py").write_text("def (")
+
+    def printed() -> str:
+        command = [sys.executable, "-c", "import stages.a"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    module.write_text("print(1)")
+    compile_stages()
+    assert {path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")} == {"__init__", "a"}
+    assert printed() == "1"
+    before = module.stat()
+    module.write_text("print(2)")
+    os.utime(module, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert printed() == "2"
 
 
 def test_processes_are_those_asked_for_or_one_a_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import array
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
+import py_compile
 import selectors
 import signal
 import socket
@@ -29,7 +31,10 @@ from workflow.engine.job import Job, JobError, load_plan
 from workflow.engine.repository import open_repo
 
 GRACE = 30.0  # seconds between SIGTERM and SIGKILL, enough for a stage to save its resumable state
-PRELOAD = "numpy,torch,hydra,omegaconf,pandas,safetensors.torch,tqdm,hydra.core.override_parser.overrides_parser"
+PRELOAD = (
+    "numpy,torch,hydra,omegaconf,pandas,safetensors.torch,tqdm,hydra.core.override_parser.overrides_parser,"
+    "torch.utils.flop_counter"
+)
 MANY, MORE = 30, "scipy.stats,seaborn"  # what some stages need costs seconds to import: worth it where many jobs are to run
 
 
@@ -229,6 +234,17 @@ def preload(plan: Path) -> None:
             compose_once()
 
 
+def compile_stages() -> None:
+    """Compile the project's modules once for all jobs, also where imports may not (PYTHONDONTWRITEBYTECODE, as in containers).
+
+    Python compares such a file with the hash of the source, not with its time: a job runs the code on disk.
+    """
+    for source in Path("stages").rglob("*.py"):
+        if not os.path.exists(importlib.util.cache_from_source(source)):
+            with contextlib.suppress(OSError, py_compile.PyCompileError):  # the job that imports it says what is wrong
+                py_compile.compile(str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+
+
 def compose_once() -> None:
     """Have Hydra find its plugins and import what it needs, a quarter of what a first composition takes."""
     from hydra import compose, initialize_config_dir
@@ -241,6 +257,7 @@ def main() -> None:
     """Serve one Snakemake run."""
     listener, plan, pipe = sys.argv[1:4]
     preload(Path(plan))
+    compile_stages()
     Server(int(listener), Path(plan), int(pipe)).serve()
 
 
