@@ -36,9 +36,15 @@ def test_only_plain_python_commands_are_run_in_the_fork(cmd: str, words: list[st
     assert python_script(cmd) == words
 
 
+WORKER = """
+import os, sys
+sys.stdout.write(" ".join([os.environ["RANK"], os.environ["WORLD_SIZE"], *sys.argv[1:]]) + "\\n")
+"""
+
+
 def test_a_stage_with_several_processes_is_started_by_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "stages").mkdir()
-    (tmp_path / "stages/a.py").write_text("import os, sys; print(os.environ['RANK'], os.environ['WORLD_SIZE'], *sys.argv[1:])")
+    (tmp_path / "stages/a.py").write_text(WORKER)
     command = in_parallel("python stages/a.py x=1 y=2", 2)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert sorted(done.stdout.splitlines()) == ["0 2 x=1 y=2", "1 2 x=1 y=2"]
