@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_structure import RULES
+from tests.test_structure import RULES, all_tasks
 from workflow import imports
 from workflow.engine.graph import Task
 
@@ -39,12 +39,7 @@ def copy(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tasks(copy: Path) -> dict[str, Task]:
     """One resolved stage of every rule, as declared in the copy."""
-    from workflow.engine.graph import make_task
-    from workflow.engine.repository import open_repo
-
-    repo, resolvers = open_repo(copy), {}
-    found = [make_task(repo, stage, resolvers) for stage in repo.index.stages if getattr(stage, "cmd", None)]
-    return {task.rule: task for task in found}
+    return {task.rule: task for task in all_tasks(copy)}
 
 
 def computed(folder: Path, task: Task, processes: int) -> tuple[list[float], list[float]]:

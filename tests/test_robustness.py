@@ -13,7 +13,7 @@ import pytest
 import torch  # noqa: F401  imported here once, so that each forked script starts at once
 
 from stages.lib.stage import Stage
-from tests.test_structure import RULES, load_stage
+from tests.test_structure import RULES, all_tasks, load_stage
 from tests.workflow.toy import ROOT
 from workflow import imports
 from workflow.engine.graph import Task
@@ -32,12 +32,7 @@ def broken(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tasks(broken: Path) -> dict[str, Task]:
     """One resolved stage of every rule, as declared in the finished pipeline."""
-    from workflow.engine.graph import make_task
-    from workflow.engine.repository import open_repo
-
-    repo, resolvers = open_repo(broken), {}
-    found = [make_task(repo, stage, resolvers) for stage in repo.index.stages if getattr(stage, "cmd", None)]
-    return {task.rule: task for task in found}
+    return {task.rule: task for task in all_tasks(broken)}
 
 
 def script(folder: Path, task: Task) -> Stage:

@@ -18,9 +18,9 @@ from workflow.engine.graph import Task, make_task
 from workflow.engine.repository import open_repo
 
 
-def all_tasks() -> list[Task]:
-    """Every resolved stage of the repository."""
-    repo, resolvers = open_repo(ROOT), {}
+def all_tasks(folder: Path = ROOT) -> list[Task]:
+    """Every resolved stage of the repository, or of a copy."""
+    repo, resolvers = open_repo(folder), {}
     return [make_task(repo, stage, resolvers) for stage in repo.index.stages if getattr(stage, "cmd", None)]
 
 
