@@ -38,15 +38,14 @@ def locks(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("dvc.lock"))}
 
 
-def test_both_engines_are_content(finished: Path, tmp_path: Path) -> None:
-    """With all papers."""
-    folder = Path(shutil.copytree(finished, tmp_path / "repo", symlinks=True))
-    assert clean(folder)
-    assert run_dvc(folder) == set()
-    assert run_snakemake(folder) == set()
+def test_both_engines_are_content(finished: Path) -> None:
+    """With all papers; nothing to do, so that nothing is changed."""
+    assert clean(finished)
+    assert run_dvc(finished) == set()
+    assert run_snakemake(finished) == set()
 
 
-def test_an_edit_reruns_the_same_stages_in_both_engines_and_its_revert_nothing(pipeline: Path, tmp_path: Path) -> None:
+def test_an_edit_reruns_the_same_stages_in_both_engines_is_shown_by_dvc_and_its_revert_reruns_nothing(pipeline: Path, tmp_path: Path) -> None:
     before, original = locks(pipeline), (pipeline / "params/dcp/smoke.yaml").read_text()
     twin = Path(shutil.copytree(pipeline, tmp_path / "twin", symlinks=True))
     steps = r"(\n  head_steps: )"
@@ -56,20 +55,14 @@ def test_an_edit_reruns_the_same_stages_in_both_engines_and_its_revert_nothing(p
     assert ours == theirs
     assert {name.split("@")[0].split(":")[1] for name in ours} == {"nuisance", "summarise", "report"}
     assert locks(pipeline) == locks(twin)
+    assert "head_steps" in sh(pipeline, "dvc params diff --targets params/dcp/smoke.yaml").stdout
+    assert sh(pipeline, "dvc metrics show").stdout.strip()
+    assert sh(pipeline, "dvc plots show --out plots-page").returncode == 0
+    shutil.rmtree(pipeline / "plots-page")
     (pipeline / "params/dcp/smoke.yaml").write_text(original)
     assert run_snakemake(pipeline) == set()
     assert locks(pipeline) == before
     assert clean(pipeline)
-
-
-def test_a_second_run_from_nothing_of_some_arms_gives_the_same_bytes(one_paper: Path, tmp_path: Path) -> None:
-    folder = fresh(tmp_path)
-    arms = [f"runs/dcp/finetune/smoke/digits/{arm}/0" for arm in ("dcp", "l1", "dense", "thin_scratch")]
-    ran = [address.rsplit(":", 1) for address in sorted(run_snakemake(folder, " ".join([*arms, "runs/audit/dcp.csv"])))]
-    assert len(ran) > 10
-    found = [{file: locked(place, file) for file, _ in ran} for place in (folder, one_paper)]
-    for file, name in ran:
-        assert found[0][file][name] == found[1][file][name], name
 
 
 @pytest.mark.exhaustive
@@ -106,11 +99,3 @@ def test_a_stage_in_two_processes_is_committed_like_any_other(one_paper: Path, t
     entry, usual = (locked(place, "stages/papers/dcp/dvc.yaml")["train@smoke-digits-0"] for place in (folder, one_paper))
     assert (entry["cmd"], entry["params"]) == (usual["cmd"], usual["params"])
     assert run_snakemake(folder, target) == set()
-
-
-def test_dvc_front_ends_work(pipeline: Path) -> None:
-    edit(pipeline, "params/dcp/smoke.yaml", r"(nuisance:(?:\n .*)*?\n  passes: )\d+", r"\g<1>2")
-    assert "nuisance" in sh(pipeline, "dvc params diff --targets params/dcp/smoke.yaml").stdout
-    run_snakemake(pipeline)
-    assert sh(pipeline, "dvc metrics show").stdout.strip()
-    assert sh(pipeline, "dvc plots show --out plots-page").returncode == 0

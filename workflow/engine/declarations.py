@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workflow.engine.parameters import FreshParameters
+
 if TYPE_CHECKING:
     from dvc.dvcfile import ProjectFile
     from dvc.repo import Repo
@@ -16,6 +18,7 @@ class Declarations:
 
     def __init__(self, repo: Repo) -> None:
         self.repo = repo
+        self.parameters = FreshParameters()
         self._parsed: dict[str, tuple[ProjectFile, dict[Path, bytes]]] = {}
 
     def stage(self, file: str, name: str) -> PipelineStage:
@@ -27,7 +30,7 @@ class Declarations:
         dvcfile, sources = self._parsed.get(file, (None, {}))
         if dvcfile is None or any(_bytes(path) != content for path, content in sources.items()):
             dvcfile = self._parse(file)
-        return dvcfile.stages[name]
+        return self.parameters.serve(dvcfile.stages[name])
 
     def _parse(self, file: str) -> ProjectFile:
         from dvc.dvcfile import load_file

@@ -1,11 +1,13 @@
-"""Values of tracked parameters, each file parsed once a plan (DVC parses it for every stage that names it)."""
+"""Values of tracked parameters, each file parsed once (DVC parses it for every stage that names it)."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dvc.dependency import ParamsDependency
+    from dvc.stage import Stage
 
 
 class Parameters:
@@ -41,6 +43,32 @@ class Parameters:
         if dep.fs_path not in self._files:
             self._files[dep.fs_path] = load_path(dep.fs_path, dep.fs) if dep.exists else None
         return self._files[dep.fs_path]
+
+
+class FreshParameters(Parameters):
+    """The same for a process that outlives a plan: a file is parsed again when its bytes have changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes: dict[str, bytes] = {}
+
+    def serve(self, stage: Stage) -> Stage:
+        """Have the stage's dependencies ask here, not DVC's parser; returns the stage."""
+        from dvc.dependency import ParamsDependency
+
+        for dep in (dep for dep in stage.deps if isinstance(dep, ParamsDependency)):
+            dep.read_params = lambda flatten=True, *, dep=dep: dict(self.values(dep))
+        return stage
+
+    def values(self, dep: ParamsDependency) -> dict[str, Any]:
+        """As of this moment."""
+        path = Path(dep.fs_path)
+        content = path.read_bytes() if path.is_file() else b""
+        if self._bytes.get(dep.fs_path) != content:
+            self._files.pop(dep.fs_path, None)
+            self._found = {key: found for key, found in self._found.items() if key[0] != dep.fs_path}
+            self._bytes[dep.fs_path] = content
+        return super().values(dep)
 
 
 def _lookup(tree: dict[str, Any], key: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -28,7 +28,37 @@ def open_repo(root: str | Path = ".") -> Repo:
 
     repo = Repo(str(root), _wait_for_lock=True)
     repo.lock._friendly = False  # its progress bar would litter the job logs
+    _remember_tracked(repo)
     return repo
+
+
+def _remember_tracked(repo: Repo) -> None:
+    """Have DVC read git's index once and when it was replaced, not for every output that it saves."""
+    from scmrepo.git import Git
+
+    scm = repo.scm
+    if not isinstance(scm, Git):
+        return
+    known: dict[tuple[int, int, int] | None, set[str]] = {}
+
+    def is_tracked(path: str) -> bool:
+        state = _state(Path(scm.dulwich.repo.index_path()))
+        if state not in known:
+            known.clear()
+            files = [name.decode(errors="surrogateescape") for name in scm.dulwich.repo.open_index()]
+            known[state] = {*files, *(str(folder) for file in files for folder in PurePosixPath(file).parents)}
+        return Path(os.path.relpath(path, scm.root_dir)).as_posix() in known[state]
+
+    scm.is_tracked = is_tracked
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced; None where there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 @contextmanager
