@@ -14,14 +14,17 @@ import yaml
 
 from tests.workflow.toy import ROOT
 from workflow import imports
+from workflow.engine.declarations import Declarations
 from workflow.engine.graph import Task, make_task
 from workflow.engine.repository import open_repo
 
 
 def all_tasks(folder: Path = ROOT) -> list[Task]:
-    """Every resolved stage of the repository, or of a copy."""
+    """Every resolved stage of the repository, or of a copy; read without the lock files, which take longer than the rest."""
     repo, resolvers = open_repo(folder), {}
-    return [make_task(repo, stage, resolvers) for stage in repo.index.stages if getattr(stage, "cmd", None)]
+    declarations = Declarations(repo)
+    files = ["dvc.yaml", *(str(path.relative_to(folder)) for path in sorted((folder / "stages").rglob("dvc.yaml")))]
+    return [make_task(repo, stage, resolvers) for file in files for stage in declarations.stages(file)]
 
 
 TASKS = all_tasks()

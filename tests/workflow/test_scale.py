@@ -19,7 +19,7 @@ from workflow.engine.repository import locked, open_repo
 from workflow.engine.rules import Pipeline
 
 SEEDS = 4
-PAPERS = (4, 8, 16)  # 150, 298 and 594 stages
+PAPERS = (2, 4, 8)  # 76, 150 and 298 stages
 
 
 @pytest.fixture(scope="module")

@@ -27,10 +27,17 @@ class Declarations:
         Raises:
             DvcException: the file or the stage is not there or cannot be parsed.
         """
+        return self.parameters.serve(self._file(file).stages[name])
+
+    def stages(self, file: str) -> list[PipelineStage]:
+        """Load all stages of `file`; raises as `stage` does."""
+        return list(self._file(file).stages.values())
+
+    def _file(self, file: str) -> ProjectFile:
         dvcfile, sources = self._parsed.get(file, (None, {}))
         if dvcfile is None or any(_bytes(path) != content for path, content in sources.items()):
             dvcfile = self._parse(file)
-        return self.parameters.serve(dvcfile.stages[name])
+        return dvcfile
 
     def _parse(self, file: str) -> ProjectFile:
         from dvc.dvcfile import load_file
