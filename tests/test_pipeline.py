@@ -45,7 +45,9 @@ def test_both_engines_are_content(finished: Path) -> None:
     assert run_snakemake(finished) == set()
 
 
-def test_an_edit_reruns_the_same_stages_in_both_engines_is_shown_by_dvc_and_its_revert_reruns_nothing(pipeline: Path, tmp_path: Path) -> None:
+def test_an_edit_reruns_the_same_stages_in_both_engines_is_shown_by_dvc_and_its_revert_reruns_nothing(
+    pipeline: Path, tmp_path: Path
+) -> None:
     before, original = locks(pipeline), (pipeline / "params/dcp/smoke.yaml").read_text()
     twin = Path(shutil.copytree(pipeline, tmp_path / "twin", symlinks=True))
     steps = r"(\n  head_steps: )"
