@@ -9,12 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.dependency import ParamsDependency
+from dvc.exceptions import DvcException
+from dvc.lock import LockError
 
 from tests.workflow.toy import ROOT, executed, sh
 from workflow import fingerprint, imports
 from workflow.engine.child import in_parallel, processes, python_script
+from workflow.engine.declarations import Declarations
 from workflow.engine.graph import rule_name
 from workflow.engine.job import Snapshot
+from workflow.engine.plan import make_plan
+from workflow.engine.repository import open_repo, repository_lock
 from workflow.engine.rules import Pipeline
 from workflow.engine.server import compile_stages
 
@@ -187,3 +193,48 @@ def test_changed_data_is_refused_until_it_is_recorded(toy: Path) -> None:
     assert executed(toy) == []
     sh(toy, "dvc add -q data && snakemake --cores 2")
     assert len(executed(toy)) > 10
+
+
+def test_a_plan_for_jobs_waits_for_what_dvc_is_making(fresh_toy: Path) -> None:
+    """Snakemake would delete it before its job asks DVC."""
+    maker = subprocess.Popen(["sleep", "60"])
+    owner = {"pid": maker.pid, "cmd": "sleep 60"}
+    (fresh_toy / ".dvc/tmp").mkdir(exist_ok=True)
+    (fresh_toy / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {str(fresh_toy / "runs/dcp/train/0.json"): owner}}))
+    repo = open_repo(fresh_toy)
+    with repository_lock(repo):
+        with pytest.raises(LockError, match="train/0.json.*sleep 60"):
+            make_plan(repo, restore=True)
+        make_plan(repo)  # a look need not wait
+        maker.kill()
+        maker.wait()
+        make_plan(repo, restore=True)
+
+
+def test_parameters_are_read_as_they_are_at_the_moment(fresh_toy: Path) -> None:
+    declarations = Declarations(open_repo(fresh_toy))
+    file, stage = fresh_toy / "params/dcp.yaml", ("stages/papers/dcp/dvc.yaml", "train@0")
+
+    def read() -> dict[str, object]:
+        (dep,) = (dep for dep in declarations.stage(*stage).deps if isinstance(dep, ParamsDependency))
+        return dep.get_hash().value
+
+    assert read() == {"lr": 2}
+    file.write_text(file.read_text().replace("lr: 2", "lr: 7"))
+    assert read() == {"lr": 7}
+    file.write_text("ratio: 3\n")
+    with pytest.raises(DvcException, match="lr"):
+        read()
+    file.write_text("lr: [\n")
+    with pytest.raises(DvcException):
+        read()
+
+
+def test_gits_index_is_read_again_when_it_has_changed(fresh_toy: Path) -> None:
+    scm = open_repo(fresh_toy).scm
+    assert all(scm.is_tracked(str(fresh_toy / name)) for name in ("code/helper.py", "code", "params/dcp.yaml"))
+    (fresh_toy / "new").write_text("")
+    assert not scm.is_tracked(str(fresh_toy / "new"))
+    sh(fresh_toy, "git add new && git rm -q --cached code/helper.py")
+    assert scm.is_tracked(str(fresh_toy / "new"))
+    assert not scm.is_tracked(str(fresh_toy / "code/helper.py"))

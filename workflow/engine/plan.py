@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from workflow.engine.graph import Task, make_task, quiet, repro_order
 from workflow.engine.hashes import Hasher, Predicted
 from workflow.engine.parameters import Parameters
+from workflow.engine.repository import refuse_files_in_use
 
 if TYPE_CHECKING:
     from dvc.dependency import Dependency
@@ -71,7 +72,12 @@ def make_plan(repo: Repo, *, restore: bool = False) -> Plan:
     """Plan every stage; with `restore` also bring back, on the way, whatever the cache holds.
 
     Call under the repository lock. Without `restore` nothing is written.
+
+    Raises:
+        LockError: with `restore`, a `dvc repro` is at work on a stage.
     """
+    if restore:
+        refuse_files_in_use(repo)
     with quiet():
         return Planner(repo, restore).plan()
 

@@ -111,6 +111,31 @@ def locked(repo: Repo, step: Callable[[], T]) -> T:
             time.sleep(0.2)
 
 
+def refuse_files_in_use(repo: Repo) -> None:
+    """Call before a plan that jobs will follow: Snakemake deletes what a job is to make before the job can ask DVC for it.
+
+    Raises:
+        LockError: a `dvc repro` is at work on a stage; what it has made may not be recorded yet.
+    """
+    from dvc.lock import LockError
+
+    path = Path(repo.tmp_dir) / "rwlock"
+    owners = json.loads(path.read_text(encoding="utf-8")).get("write", {}) if path.exists() else {}
+    for file, owner in owners.items():
+        if owner["pid"] != os.getpid() and _runs(owner["pid"], owner["cmd"]):
+            raise LockError(f"'{file}' is being made by (PID {owner['pid']}): {owner['cmd']}")
+
+
+def _runs(pid: int, command: str) -> bool:
+    """Whether a process of this number runs the command; another host's, or a dead one's, may be anything here."""
+    import psutil
+
+    try:
+        return " ".join(psutil.Process(pid).cmdline()).endswith(command)
+    except psutil.Error:
+        return False
+
+
 def in_run_cache(stage: Stage) -> bool:
     """Whether the run-cache has an entry for the stage, whose dependencies are saved.
 
