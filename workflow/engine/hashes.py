@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.meta import Meta
+    from dvc_data.hashfile.obj import HashFile
 
 Hash = tuple["Meta | None", "HashInfo"]
 
@@ -67,6 +68,7 @@ class Hasher:
             return None
         odb = self.repo.cache.local
         _, meta, obj = build(odb, full, self.repo.fs, "md5", ignore=self.repo.dvcignore, dry_run=True)
+        _let_go(obj)
         return meta, obj.hash_info
 
     def predict(self, path: str) -> Predicted | None:
@@ -117,4 +119,12 @@ class Hasher:
                 return Predicted(None, None)
             tree.add(tuple(p[len(path) + 1 :].split("/")), out.meta, out.hash_info)
         tree.digest()
+        _let_go(tree)
         return Predicted(None, tree.hash_info)
+
+
+def _let_go(obj: HashFile) -> None:
+    """Drop a folder's listing from the store in memory where DVC left it and which it looks through for every next one."""
+    if obj.hash_info.isdir:
+        store = obj.fs.fs
+        store.store.pop(store._strip_protocol(obj.path), None)
