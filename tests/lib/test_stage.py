@@ -198,16 +198,39 @@ def test_a_script_answers_without_torch_and_fast(project):
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.5
 
 
-def test_every_shipped_params_file_composes():
-    """Hydra reads each file of params/ as it stands."""
-    from hydra import compose, initialize_config_dir
+def assert_hydra_agrees(paths: list[str]) -> None:
+    """That these files of params/ are read without Hydra, as Hydra reads them."""
+    from omegaconf import OmegaConf
 
-    files = sorted((ROOT / "params").rglob("*.yaml"))
-    assert files
-    for file in files:
-        group, name = file.parent.relative_to(ROOT / "params").as_posix(), file.stem
-        with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "params")):
-            assert len(compose("config", overrides=[] if group == "." else [f"+{group}@file={name}"])), file
+    from stages.lib.composition import composed, plain
+
+    ours = plain(paths)
+    assert ours is not None, paths
+    for path, mine, hydra in zip(["config", *paths], ours, composed(paths), strict=True):
+        expected = OmegaConf.to_container(hydra)
+        assert OmegaConf.to_container(mine) == {key: expected[key] for key in expected if (path, key) != ("config", "files")}
+
+
+def test_hydra_reads_the_shipped_params_as_they_are_read_without_it(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    folders = [folder for folder in Path("params").iterdir() if folder.is_dir()]
+    assert len(folders) > 20
+    for folder in folders:
+        assert_hydra_agrees([f"{folder.name}/{file.stem}" for file in sorted(folder.glob("*.yaml"))])
+
+
+def test_defaults_lists_are_hydras(project, monkeypatch, capsys):
+    """A scale that takes its settings from another, one that wants a missing one, and a header, which says nothing here."""
+    small = (project / "params/demo/small.yaml").read_text()
+    (project / "params/demo/more.yaml").write_text("defaults: [small, _self_]\ndigits: {train: {epochs: 7}}\n")
+    (project / "params/demo/lost.yaml").write_text("defaults: [nowhere]\n" + small)
+    (project / "params/demo/header.yaml").write_text("# @package other.place\n" + small)
+    assert run(monkeypatch, *GOOD[1:], "scale=more") == 0
+    assert run(monkeypatch, *GOOD[1:], "scale=lost") == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("0.001 7 ")
+    assert "nowhere" in said.err
+    assert_hydra_agrees(["demo/header", "demo/claim"])
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ENOENT, errno.EROFS])

@@ -230,8 +230,7 @@ def preload(plan: Path) -> None:
         with contextlib.suppress(ImportError, ValueError):
             importlib.import_module(name)
     if "hydra" in names.split(","):
-        with contextlib.suppress(Exception):  # a stage says what is wrong with params/
-            compose_once()
+        parse_once()
 
 
 def compile_stages() -> None:
@@ -245,12 +244,11 @@ def compile_stages() -> None:
                 py_compile.compile(str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
 
 
-def compose_once() -> None:
-    """Have Hydra find its plugins and import what it needs, a quarter of what a first composition takes."""
-    from hydra import compose, initialize_config_dir
+def parse_once() -> None:
+    """Have the grammar of command lines build the tables that it builds when it first reads such words."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    with initialize_config_dir(version_base="1.3", config_dir=os.path.abspath("params")):
-        compose("config")
+    OverridesParser.create().parse_overrides(["scale=small", "arm=dcp_30", "seed=5", "rate=.5", "datasets=a+b"])
 
 
 def main() -> None:
