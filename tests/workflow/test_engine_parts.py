@@ -195,15 +195,17 @@ def test_changed_data_is_refused_until_it_is_recorded(toy: Path) -> None:
     assert len(executed(toy)) > 10
 
 
-def test_a_plan_for_jobs_waits_for_what_dvc_is_making(fresh_toy: Path) -> None:
-    """Snakemake would delete it before its job asks DVC."""
-    maker = subprocess.Popen(["sleep", "60"])
-    owner = {"pid": maker.pid, "cmd": "sleep 60"}
+@pytest.mark.parametrize("start", [["sleep", "60"], [sys.executable, "-c", "import time; time.sleep(60)", "repro", "-f"]])
+def test_a_plan_for_jobs_waits_for_what_dvc_is_making(fresh_toy: Path, start: list[str]) -> None:
+    """Snakemake would delete it before its job asks DVC; `python -m dvc` is noted with another first word than it has."""
+    maker = subprocess.Popen(start)
+    noted = " ".join(["/somewhere/dvc", *start[1:][-2:]])
     (fresh_toy / ".dvc/tmp").mkdir(exist_ok=True)
-    (fresh_toy / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {str(fresh_toy / "runs/dcp/train/0.json"): owner}}))
+    target = str(fresh_toy / "runs/dcp/train/0.json")
+    (fresh_toy / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {target: {"pid": maker.pid, "cmd": noted}}}))
     repo = open_repo(fresh_toy)
     with repository_lock(repo):
-        with pytest.raises(LockError, match="train/0.json.*sleep 60"):
+        with pytest.raises(LockError, match=f"train/0.json.*{noted}"):
             make_plan(repo, restore=True)
         make_plan(repo)  # a look need not wait
         maker.kill()

@@ -112,3 +112,12 @@ def test_an_edit_plans_its_dependents_only(tmp_path: Path) -> None:
     each = (stages - 2) // 3 // 9 * 3
     assert Counter(stale) == {f"{paper}_prune": each, f"{paper}_evaluate": each, f"{paper}_gather": 1, "report": 1}
     assert each % len(ARMS) == 0
+
+
+def test_a_plan_leaves_no_listings_behind(sizes: dict[Path, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC looks through all of them for every next folder, which calls of functions do not show at these sizes."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    planned(next(iter(sizes)))
+    assert not MemoryFileSystem.store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workflow.engine.parameters import FreshParameters
+from workflow.engine.parameters import FreshParameters, bytes_of
 
 if TYPE_CHECKING:
     from dvc.dvcfile import ProjectFile
@@ -35,7 +35,7 @@ class Declarations:
 
     def _file(self, file: str) -> ProjectFile:
         dvcfile, sources = self._parsed.get(file, (None, {}))
-        if dvcfile is None or any(_bytes(path) != content for path, content in sources.items()):
+        if dvcfile is None or any(bytes_of(path) != content for path, content in sources.items()):
             dvcfile = self._parse(file)
         return dvcfile
 
@@ -47,9 +47,5 @@ class Declarations:
         dvcfile.__dict__["lockfile_contents"] = {}
         dvcfile.stages  # noqa: B018  (parses; the files read for `vars:` are known afterwards)
         read = [root / file, *(root / Path(file).parent / path for path in dvcfile.resolver.context.imports)]
-        self._parsed[file] = (dvcfile, {path: _bytes(path) for path in read})
+        self._parsed[file] = (dvcfile, {path: bytes_of(path) for path in read})
         return dvcfile
-
-
-def _bytes(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""

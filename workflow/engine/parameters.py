@@ -62,13 +62,17 @@ class FreshParameters(Parameters):
 
     def values(self, dep: ParamsDependency) -> dict[str, Any]:
         """As of this moment."""
-        path = Path(dep.fs_path)
-        content = path.read_bytes() if path.is_file() else b""
+        content = bytes_of(Path(dep.fs_path))
         if self._bytes.get(dep.fs_path) != content:
             self._files.pop(dep.fs_path, None)
             self._found = {key: found for key, found in self._found.items() if key[0] != dep.fs_path}
             self._bytes[dep.fs_path] = content
         return super().values(dep)
+
+
+def bytes_of(path: Path) -> bytes:
+    """What a file holds; nothing where there is none, as there is nothing to parse."""
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _lookup(tree: dict[str, Any], key: str) -> dict[str, Any]:

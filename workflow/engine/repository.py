@@ -127,13 +127,18 @@ def refuse_files_in_use(repo: Repo) -> None:
 
 
 def _runs(pid: int, command: str) -> bool:
-    """Whether a process of this number runs the command; another host's, or a dead one's, may be anything here."""
+    """Whether a process of this number runs the command; another host's, or a dead one's, may be anything here.
+
+    DVC notes the words of Python's sys.argv; the first is not what the process was called by after `python -m dvc`.
+    """
     import psutil
 
     try:
-        return " ".join(psutil.Process(pid).cmdline()).endswith(command)
+        words = psutil.Process(pid).cmdline()
     except psutil.Error:
         return False
+    program, _, arguments = command.partition(" ")
+    return " ".join(words).endswith(arguments or program)
 
 
 def in_run_cache(stage: Stage) -> bool:
