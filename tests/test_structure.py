@@ -78,7 +78,7 @@ def test_params_are_the_sections_that_the_script_reads(task: Task) -> None:
 
 
 def composed_files(script: Path, arguments: list[str]) -> set[str]:
-    """YAML files that Hydra opens while a script's configuration is composed."""
+    """YAML files that are opened while a script's configuration is composed, by Hydra or without it."""
     from unittest import mock
 
     from omegaconf import OmegaConf
@@ -87,7 +87,7 @@ def composed_files(script: Path, arguments: list[str]) -> set[str]:
     load = OmegaConf.load
 
     def note(source: Any) -> Any:
-        opened.add(str(getattr(source, "name", source)))
+        opened.add(str(source.name if hasattr(source, "read") else source))
         return load(source)
 
     with mock.patch.object(OmegaConf, "load", note):
@@ -97,11 +97,12 @@ def composed_files(script: Path, arguments: list[str]) -> set[str]:
 
 
 @by_script
-def test_every_params_file_that_hydra_composes_is_tracked(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_params_file_that_is_composed_is_tracked(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     script = imports.script_of(ROOT, task.cmd)
     opened = composed_files(script, [word for word in task.cmd.split() if "=" in word])
     # config.yaml is composed always; the globals that a script takes from it are checked above
+    assert "params/config.yaml" in opened
     assert opened - {"params/config.yaml"} <= set(task.params)
 
 
