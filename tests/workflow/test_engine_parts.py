@@ -84,6 +84,20 @@ def test_compiled_stages_are_never_older_than_their_source(tmp_path: Path, monke
     assert printed() == "2"
 
 
+def test_the_server_keeps_to_one_thread() -> None:
+    """A fork takes along what other threads hold locked, not the threads that would let go of it."""
+    code = """
+import threading
+from workflow.engine.server import keep_to_one_thread
+keep_to_one_thread()
+from dvc.progress import Tqdm
+with Tqdm(total=2) as bar:
+    bar.update()
+assert threading.active_count() == 1, threading.enumerate()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_processes_are_those_asked_for_or_one_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REPRISE_PROCESSES", raising=False)
     assert [processes(leases) for leases in ([], [5], [5, 6, 7])] == [1, 1, 3]

@@ -251,9 +251,17 @@ def parse_once() -> None:
     OverridesParser.create().parse_overrides(["scale=small", "arm=dcp_30", "seed=5", "rate=.5", "datasets=a+b"])
 
 
+def keep_to_one_thread() -> None:
+    """A progress bar of DVC's starts a thread that looks after bars, for as long as the process lives."""
+    import tqdm
+
+    tqdm.tqdm.monitor_interval = 0
+
+
 def main() -> None:
     """Serve one Snakemake run."""
     listener, plan, pipe = sys.argv[1:4]
+    keep_to_one_thread()
     preload(Path(plan))
     compile_stages()
     Server(int(listener), Path(plan), int(pipe)).serve()
