@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,18 @@ def composed_files(script: Path, arguments: list[str]) -> set[str]:
     from omegaconf import OmegaConf
 
     opened: set[str] = set()
-    load = OmegaConf.load
 
-    def note(source: Any) -> Any:
-        opened.add(str(source.name if hasattr(source, "read") else source))
-        return load(source)
+    def noting(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def noted(source: Any) -> Any:
+            opened.add(str(source.name if hasattr(source, "read") else source))
+            return read(source)
 
-    with mock.patch.object(OmegaConf, "load", note):
+        return noted
+
+    with (
+        mock.patch.object(OmegaConf, "load", staticmethod(noting(OmegaConf.load))),
+        mock.patch.object(Path, "read_bytes", noting(Path.read_bytes)),
+    ):
         load_stage(script).configure(arguments)
     mine = (Path(name).resolve() for name in opened if name.endswith(".yaml"))
     return {str(path.relative_to(ROOT)) for path in mine if path.is_relative_to(ROOT / "params")}
