@@ -268,6 +268,16 @@ def test_a_search_taken_up_again_ends_the_same(config, halves, tmp_path):
     assert other.genotype() == whole.genotype() and other.spent == whole.spent
 
 
+@pytest.mark.parametrize("due", [True, False])
+def test_processes_save_a_search_by_the_clock_of_the_first(config, halves, tmp_path, monkeypatch, due):
+    """Else one would wait in vain for the others to write too."""
+    monkeypatch.setattr(saved, "EVERY", 1e9 if due else 0.0)  # this process's own clock says the opposite
+    monkeypatch.setattr(saved.parallel, "alike", lambda tensors: tensors[0].fill_(float(due)))
+    search = begun(config, halves)
+    saved.Keeper(tmp_path / "state", search, halves[0]).save(search)
+    assert (tmp_path / "state").is_file() == due
+
+
 def test_a_keeper_refuses_another_search(config, halves, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(saved, "EVERY", 0.0)
     first = begun(config, halves)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from stages.lib import macs
+from stages.lib import macs, parallel, shares
 from stages.lib.data import noise
 from stages.lib.errors import StageError
 from stages.lib.models import construct
@@ -308,3 +308,17 @@ def test_densities_are_scaled_and_refused_by_name():
         assert x.shape == (4000, 2) and abs(x.mean(0)).max() < 0.1 and abs(x.std(0) - 1).max() < 0.15
     with pytest.raises(StageError, match="no such density"):
         densities.points("spiral", 1, 0, "train")
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def test_nets_side_by_side_are_not_shared_out_to_processes(monkeypatch):
+    """Their rows are nets: cut in two, the batch would fit half of the weights."""
+    monkeypatch.setattr(parallel, "_size", 2)
+    monkeypatch.setenv("RANK", "0")
+    side_by_side, flows = swept(SWEEP, [0], True).net.eval(), Flows(FLOW, "moons", [0, 1]).net
+    for net, x in ((side_by_side, torch.randn(9, 9, 5)), (flows, torch.randn(10, 7, 2))):
+        alone = net(x)
+        with shares.shared_out(net):
+            torch.testing.assert_close(net(x), alone)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stages.lib import artifacts, resume
+from stages.lib import artifacts, parallel, resume
 from stages.lib.data import Split
 from stages.lib.errors import StageError, one_line
 from stages.papers.eoinas.searching import Search
@@ -95,8 +95,10 @@ class Keeper:
         print(f"resumed after epoch {search.epoch}", flush=True)
 
     def save(self, search: Search) -> None:
-        """Save if the last time is long enough ago."""
-        if time.monotonic() - self.last >= EVERY:
+        """Save if the last time is long enough ago by the first process's clock: a file is written by all or by none."""
+        due = torch.tensor(float(time.monotonic() - self.last >= EVERY), device=search.device)
+        parallel.alike([due])
+        if bool(due):
             save(self.path, search, self.started)
             self.last = time.monotonic()
 

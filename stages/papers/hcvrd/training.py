@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.lib import artifacts, resume
+from stages.lib import artifacts, parallel, resume
 from stages.lib.adamw import AdamW
 from stages.lib.data import Split
 from stages.lib.runtime import derive_seed, seed_everything
@@ -178,7 +178,9 @@ def train(name: str, given: Learning, params: "Params", repetition: int, state: 
     if arm.kind == "frequency":
         return net
     started = "" if state is None else mark(name, net, given, params, repetition)
-    if state is not None and state.is_file():
+    finished = state is not None and state.is_file()
+    parallel.barrier()  # all have looked before the first can have written
+    if finished:
         tensors, record = artifacts.load_tensors(state)
         if record == started:
             net.load_state_dict(tensors)

@@ -62,6 +62,8 @@ class Block(nn.Module):
 class Flow(nn.Module):
     """Blocks from points, spread out by `gain`, to a standard normal; a last scale undoes the gain at the start."""
 
+    coupled = True  # the rows of what it takes are nets, not points: nothing to share out to processes
+
     def __init__(self, blocks: list[Block], contraction: float, gain: float) -> None:
         super().__init__()
         self.blocks, self.contraction, self.gain = nn.ModuleList(blocks), contraction, gain

@@ -58,6 +58,8 @@ class Normalisation(nn.Module):
 class Nets(nn.Module):
     """Nets of an input layer, `depth` hidden layers linear - (BN) - activation, and a linear map to the classes."""
 
+    coupled = True  # the rows of what it takes are nets, not examples: nothing to share out to processes
+
     def __init__(self, weights: Sequence[Tensor], arms: Sequence[str], options: Activation, normalised: bool) -> None:
         """weights: of every layer [K, outputs, inputs], the last one's outputs the classes."""
         super().__init__()
