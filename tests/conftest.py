@@ -8,6 +8,8 @@ import pytest
 from tests.copies import copy_repository, only, run_snakemake, smoke_settings
 
 WHOLE = ("test_pipeline.py", "test_robustness.py", "test_processes.py")  # modules that use the finished pipeline
+# Modules that take minutes without it
+LONG = ("test_promises.py", "test_faults.py", "test_cache_types.py", "test_hosts.py", "test_scale.py")
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +31,9 @@ def one_paper(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest starts first."""
-    items.sort(key=lambda item: item.path.name not in WHOLE)
+    """What takes longest starts first, so that no worker is left alone with it at the end."""
+    first = {**dict.fromkeys(WHOLE, 0), **{name: place for place, name in enumerate(LONG, 1)}}
+    items.sort(key=lambda item: first.get(item.path.name, len(first)))
 
 
 @pytest.hookimpl(optionalhook=True)
