@@ -230,7 +230,8 @@ def preload(plan: Path) -> None:
         with contextlib.suppress(ImportError, ValueError):
             importlib.import_module(name)
     if "hydra" in names.split(","):
-        parse_once()
+        with contextlib.suppress(ImportError):
+            parse_once()
 
 
 def compile_stages() -> None:
