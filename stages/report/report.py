@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from stages.lib.stage import MISSING, field, stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from stages.report.figures.plan import Planned
     from stages.report.results import Results
 
 RUNS, PARAMS, REPORTS = Path("runs"), Path("params"), Path("reports")
@@ -94,27 +97,42 @@ def _figures(found: Results, folder: Path, claims: list) -> tuple[dict, dict, li
     """Draw and save all figures. Returns pictures and (file, caption) pairs by paper (None: the whole report), and
     all paths.
     """
+    from functools import partial
+
     from markupsafe import Markup
 
     from stages.report.figures import plan, style
     from stages.report.pages import Picture
+    from stages.report.side_by_side import side_by_side
 
     pictures: dict[str, list] = {}
     captions: dict[str | None, list[tuple[str, str]]] = {}
     written: list[Path] = []
-    for item in plan.all_figures(found, claims):
-        png, svg = style.save(item.figure, folder / item.stem)
+    drawn = side_by_side([partial(_drawn, sheet, folder) for sheet in plan.sheets(found, claims)])
+    for paper, stem, caption in (figure for sheet in drawn for figure in sheet):
+        png, svg = style.paths(folder / stem)
         written += [png, svg]
-        captions.setdefault(item.paper, []).append((f"../figures/{png.name}", item.caption))
-        if item.paper is not None:  # the page has the claims as a real table
-            inlined = style.embed(svg.read_text(encoding="utf-8"), item.stem.replace("_", "-"), item.caption)
-            pictures.setdefault(item.paper, []).append(Picture(Markup(inlined), item.caption))
+        captions.setdefault(paper, []).append((f"../figures/{png.name}", caption))
+        if paper is not None:  # the page has the claims as a real table
+            inlined = style.embed(svg.read_text(encoding="utf-8"), stem.replace("_", "-"), caption)
+            pictures.setdefault(paper, []).append(Picture(Markup(inlined), caption))
     for slug in found.slugs:
         for path, caption in own_pictures(found, slug).items():
             inlined = style.embed(path.read_text(encoding="utf-8"), f"{slug}-{path.stem}".replace("_", "-"), caption)
             captions.setdefault(slug, []).append((f"../pictures/{slug}/{path.stem}.png", caption))
             pictures.setdefault(slug, []).append(Picture(Markup(inlined), caption))
     return pictures, captions, written
+
+
+def _drawn(sheet: Callable[[], Iterator[Planned]], folder: Path) -> list[tuple[str | None, str, str]]:
+    """Draw and save a sheet's figures. Returns paper, stem and caption of each."""
+    from stages.report.figures import style
+
+    made = []
+    for item in sheet():
+        style.save(item.figure, folder / item.stem)
+        made.append((item.paper, item.stem, item.caption))
+    return made
 
 
 def own_pictures(found: Results, slug: str) -> dict[Path, str]:

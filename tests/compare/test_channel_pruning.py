@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from stages.compare.channel_pruning import explore, gate, nets, settings, table
+from stages.compare.channel_pruning import explore, gate, nets, prune, settings, table
 from stages.lib import macs, surgery
 from stages.lib.errors import StageError
 from stages.papers.chex.settings import fits
+from stages.papers.dcp import pivots
 from stages.papers.manidp.nets import resnet_bare
 from tests.workflow.toy import ROOT, environment
 
@@ -35,6 +36,16 @@ def test_a_budget_below_the_stem_is_refused():
 def test_keep_rate_inverts_the_cost_of_a_block(share):
     rate = gate.keep_rate(share)
     assert math.isclose((rate + rate**2) / 2, share)
+
+
+@pytest.mark.parametrize("dataset", ["digits", "cifar10"])
+@pytest.mark.parametrize("scale", ["smoke", "small", "medium"])
+def test_dcps_heads_stand_within_the_net(scale, dataset, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = prune.main.configure([f"scale={scale}", f"dataset={dataset}", "method=dcp", "budget=low", "seed=100"])
+    blocks = sum(cfg.params.net.options["blocks"])
+    ends = pivots.resolve(blocks, len(cfg.params.pivots), cfg.params.pivots)
+    assert len(ends) > 1, "DCP without a head inside the net is not DCP"
 
 
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
@@ -68,7 +79,7 @@ def test_differences_are_paired_by_seed():
 
 
 def test_a_budget_outside_the_unit_interval_is_refused():
-    common = settings.Common(settings.Net("resnet_bare"), 0, 1, 0.1, 2, 0.1, 10, 0.0, 10, 1, 0, {"low": 1.2})
+    common = settings.Common(settings.Net("resnet_bare"), 0, 1, 0.1, 2, 0.1, 10, 0.0, 10, [], 1, 0, {"low": 1.2})
     with pytest.raises(StageError):
         common.check()
 

@@ -35,7 +35,8 @@ PRELOAD = (
     "numpy,torch,hydra,omegaconf,pandas,safetensors.torch,tqdm,hydra.core.override_parser.overrides_parser,"
     "torch.utils.flop_counter"
 )
-MANY, MORE = 30, "scipy.stats,seaborn"  # what some stages need costs seconds to import: worth it where many jobs are to run
+# What some stages need costs seconds to import: worth it where many jobs are to run (_dynamo: to count on the meta device).
+MANY, MORE = 30, "scipy.stats,seaborn,torch._dynamo"
 
 
 @dataclass
@@ -48,6 +49,20 @@ class Running:
     job: Job | None = None
     pid: int = 0
     deadline: float = 0.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A stage's address and the environment in which a client asks for it."""
+
+    address: str
+    environment: dict[str, str]
+
+
+def request(message: bytes) -> Request:
+    """What client.py sent: the address and the entries NAME=VALUE of its environment, with zero bytes between them."""
+    address, *entries = map(os.fsdecode, message.split(b"\0"))
+    return Request(address, dict(entry.split("=", 1) for entry in entries))
 
 
 class Server:
@@ -114,10 +129,10 @@ class Server:
             return
         client.buffer += data
         if len(client.buffer) >= 4 and len(client.buffer) - 4 == int.from_bytes(client.buffer[:4], "big"):
-            self._start(client, json.loads(client.buffer[4:]))
+            self._start(client, request(client.buffer[4:]))
 
-    def _start(self, client: Running, request: dict[str, Any]) -> None:
-        address = request["address"]
+    def _start(self, client: Running, asked: Request) -> None:
+        address = asked.address
         with contextlib.suppress(OSError):
             client.connection.sendall(b"+")
         try:
@@ -131,10 +146,10 @@ class Server:
             return
         client.pid = os.fork()
         if client.pid == 0:
-            self._become(client, request)
+            self._become(client, asked)
         os.setpgid(client.pid, client.pid)
 
-    def _become(self, client: Running, request: dict[str, Any]) -> None:
+    def _become(self, client: Running, asked: Request) -> None:
         """In the child: let go of everything that is the server's, then run the command. Never returns."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
@@ -143,7 +158,7 @@ class Server:
             other.connection.close()
         self.listener.close()
         self.selector.close()
-        run_child(client.job.planned["cmd"], client.streams, request["environment"])
+        run_child(client.job.planned["cmd"], client.streams, asked.environment)
 
     def _reap(self) -> None:
         for client in list(self.clients.values()):

@@ -38,7 +38,7 @@ def thin(
 def _dcp(cfg: "Config", dense: Net, split: Split, share: float, repetition: int, device: torch.device) -> Net:
     """DCP's release: one pass of joint training with heads at the pivots, then its greedy selection."""
     seed_everything(derive_seed(repetition, "heads"))
-    ends = pivots.resolve(len(dense.blocks), cfg.aux.losses, cfg.aux.pivots)
+    ends = pivots.resolve(len(dense.blocks), len(cfg.params.pivots), cfg.params.pivots)
     aux = attach(copy.deepcopy(dense), ends, len(split.classes), split.x.shape[1:]).to(device)
     train_jointly(
         aux, split, weights_of(aux), epochs=1, lr=cfg.aux.lr, batch=cfg.params.batch, weight_decay=cfg.params.weight_decay,

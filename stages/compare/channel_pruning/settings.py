@@ -23,6 +23,7 @@ class Common:
     batch: int = field(help="images a step")
     weight_decay: float = field(help="L2 penalty")
     images: int = field(help="images from which DCP selects, stratified")
+    pivots: list[int] = field(default_factory=list, help="blocks behind which DCP's further heads stand")
     warmup: int = field(help="gated passes of ManiDP before thresholds")
     hold: int = field(help="last gated passes of ManiDP at the final thresholds")
     budgets: dict[str, float] = field(default_factory=dict, help="shares of the dense net's MACs by the names of the matrix")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.figure import Figure
 
@@ -23,13 +24,18 @@ class Planned:
     figure: Figure
 
 
-def all_figures(results: Results, claims: list[ClaimView]) -> Iterator[Planned]:
-    """Every figure, drawn one at a time so that they do not all stay in memory."""
+def sheets(results: Results, claims: list[ClaimView]) -> list[Callable[[], Iterator[Planned]]]:
+    """What draws the figures, in the report's order: one call for those of the whole report, one for each paper and scale.
+
+    A call draws one figure at a time, so that they do not all stay in memory.
+    """
+    return [partial(_of_report, claims), *(partial(_of_paper, summary) for summary in results.summaries)]
+
+
+def _of_report(claims: list[ClaimView]) -> Iterator[Planned]:
     # All claims stand in the tables, each with its interval; a picture of so many rows could not be read.
     caption = "The first headline claim of each paper, published and measured, and the verdicts of all its claims."
     yield Planned(None, "claims", caption, picture.draw(claims))
-    for summary in results.summaries:
-        yield from _of_paper(summary)
 
 
 def _of_paper(summary: Summary) -> Iterator[Planned]:

@@ -63,18 +63,21 @@ def arm_style(arms: list[str]) -> dict[str, tuple[str, str]]:
     return {arm: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, arm in enumerate(arms)}
 
 
+def paths(stem: Path) -> list[Path]:
+    """The files of a figure: `<stem>.png` and `<stem>.svg`."""
+    return [stem.with_suffix(".png"), stem.with_suffix(".svg")]
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `<stem>.png` and `<stem>.svg` without dates, versions or random ids, and close the figure. Returns both
-    paths.
-    """
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
+    """Write the figure's `paths` without dates, versions or random ids, and close it. Returns them."""
+    files = paths(stem)
     metadata: list[dict[str, None]] = [{"Software": None}, {"Date": None, "Creator": None}]
     with matplotlib.rc_context({"svg.hashsalt": stem.name}):
-        for path, blank in zip(paths, metadata, strict=True):
+        for path, blank in zip(files, metadata, strict=True):
             with artifacts.atomic(path) as temporary:
                 figure.savefig(temporary, dpi=160, metadata=blank, format=path.suffix[1:])
     pyplot.close(figure)
-    return paths
+    return files
 
 
 def embed(svg: str, prefix: str, label: str) -> str:
