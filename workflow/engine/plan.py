@@ -6,8 +6,11 @@ once the stages above are up to date, so that one pass plans the whole graph.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from dvc.dependency import Dependency
     from dvc.repo import Repo
     from dvc.stage import PipelineStage
+
+
+OBJECTS = 5000  # new objects before a collection of the youngest
 
 
 @dataclass
@@ -78,8 +84,22 @@ def make_plan(repo: Repo, *, restore: bool = False) -> Plan:
     """
     if restore:
         refuse_files_in_use(repo)
-    with quiet():
+    with quiet(), few_collections():
         return Planner(repo, restore).plan()
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Let more objects gather before Python looks for garbage: a plan makes many that stay, and little garbage.
+
+    Of 13 s for a plan of 1,500 stages, 3.8 went into collections at Python's own threshold, 1.6 at this one, for 3 MiB more.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(max(OBJECTS, before[0]) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class Planner:
