@@ -32,7 +32,7 @@ SCRATCH: dict[str, Arm] = {
     "ipt_scratch": Arm("ipt"),
     "ipt_scratch_long": Arm("ipt", long=True),
     "edsr_scratch": Arm("edsr"),
-    "dncnn_scratch": Arm("dncnn", scaled=False),
+    "dncnn_scratch": Arm("dncnn", long=True, scaled=False),
 }
 
 

@@ -6,7 +6,7 @@ from stages.papers.ipt.settings import TRANSFER_FILES, TransferConfig
 
 @stage(TransferConfig, paper="ipt", section="finetune", files=TRANSFER_FILES)
 def main(cfg: TransferConfig) -> None:
-    """Trains the transformer (as long as fine-tuning, and longer), EDSR and DnCNN on the target set; measures them.
+    """Trains the transformer (as long as fine-tuning, and longer), EDSR and, longer, DnCNN on the target set; measures them.
 
     The transformer starts from the very weights from which a repetition's pre-training starts.
     """
